@@ -1,0 +1,119 @@
+"""Secrets of collections that colibri itself keeps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import output, prompt
+from cli.session import Json, session
+from vault_svc.errors import ColibriError
+
+if TYPE_CHECKING:
+    from vault_svc.domain.secret import CollectionRef
+
+app = typer.Typer(help="Secrets of the embedded store.", no_args_is_help=True)
+
+Collection = Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection's name.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The variable's name.")]
+Source = Annotated[str, typer.Option(help="The source that keeps the collection.")]
+
+
+@app.command("set")
+def set_secret(
+    context: typer.Context,
+    collection: Collection,
+    name: Name,
+    source: Source = "embedded",
+    from_file: Annotated[
+        str | None, typer.Option("--from-file", metavar="FILE", help="Take the value from a file.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Set one variable, from a prompt, stdin or a file.
+
+    A value is never an argument: other processes could read it there.
+    One final line feed is taken off. A new collection is made when there is none.
+
+    Example: colibri secret set acme API_KEY < key.txt
+    """
+    secrets = session(context).services.secrets  # before the first value: protects the process
+    value = prompt.value_from(from_file, f"value of {name[:128]}")
+    ref, revision = secrets.change(source, collection, {name: value}, create=True)
+    if not len(value):
+        output.say(f"warning: the value of {name} is empty")
+    _done("secret-set", ref, revision, f"{name} is set in '{collection}'", as_json=json)
+
+
+@app.command("unset")
+def unset_secret(
+    context: typer.Context,
+    collection: Collection,
+    name: Name,
+    source: Source = "embedded",
+    json: Json = False,
+) -> None:
+    """Take one variable out of a collection.
+
+    Example: colibri secret unset acme API_KEY
+    """
+    secrets = session(context).services.secrets
+    ref, revision = secrets.change(source, collection, {name: None}, create=False)
+    _done("secret-unset", ref, revision, f"{name} is out of '{collection}'", as_json=json)
+
+
+@app.command("import")
+def import_secrets(
+    context: typer.Context,
+    collection: Collection,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="KEY=VALUE lines; - for stdin.")],
+    source: Source = "embedded",
+    json: Json = False,
+) -> None:
+    """Set every KEY=VALUE line of a file in one step.
+
+    Variables that the file does not name stay as they are.
+
+    Example: colibri secret import acme ./old.env
+    """
+    from vault_svc.domain.dotenv import parse_import
+    from vault_svc.domain.secret import SecretValue
+
+    secrets = session(context).services.secrets  # before the first value: protects the process
+    found = parse_import(prompt.file_bytes(file))
+    if not found:
+        raise ColibriError("usage", "there is no KEY=VALUE line in the input", hint="check it")
+    updates = {name: SecretValue(value) for name, value in found.items()}
+    ref, revision = secrets.change(source, collection, updates, create=True)
+    done = f"{output.count(len(updates), 'variable')} set in '{collection}'"
+    _done("secret-import", ref, revision, done, as_json=json)
+
+
+@app.command("list")
+def list_secrets(
+    context: typer.Context, collection: Collection, source: Source = "embedded", json: Json = False
+) -> None:
+    """List names, lengths in bytes and ages; never a value.
+
+    Example: colibri secret list acme
+    """
+    infos = session(context).services.secrets.infos(source, collection)
+    if json:
+        items = ({"name": i.name, "length": i.length, "set_at": i.set_at} for i in infos)
+        output.listing("secret-list", items)
+        return
+    rows = [(info.name, str(info.length), info.set_at) for info in infos]
+    output.table(("NAME", "BYTES", "SET AT"), rows, empty="the collection is empty")
+
+
+def _done(command: str, ref: CollectionRef, revision: int, done: str, *, as_json: bool) -> None:
+    if as_json:
+        body = {
+            "collection": ref.name,
+            "collection_id": ref.collection_id,
+            "revision": revision,
+        }
+        output.document(command, body)
+    else:
+        output.say(f"{done} (revision {revision})")

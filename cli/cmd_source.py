@@ -1,0 +1,166 @@
+"""Sources that keep their secrets on a server."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import output, prompt
+from cli.session import Json, session
+from vault_svc.errors import ColibriError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vault_svc.domain.secret import SecretValue
+    from vault_svc.ports.source_admin import Facts
+
+app = typer.Typer(help="Servers that secrets come from.", no_args_is_help=True)
+login = typer.Typer(help="Store a server's account.", no_args_is_help=True)
+app.add_typer(login, name="login")
+
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help="The source: vaultwarden.")]
+
+
+@login.command("vaultwarden")
+def login_vaultwarden(
+    context: typer.Context,
+    server: Annotated[
+        str | None, typer.Option(metavar="URL", help="The server's https address.")
+    ] = None,
+    organization: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The organisation's exact name, or its id.")
+    ] = None,
+    ca_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="PEM of a private authority; it is kept.")
+    ] = None,
+    bw: Annotated[
+        str | None, typer.Option(metavar="PATH", help="bw.js of the npm package, or a bw program.")
+    ] = None,
+    node: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The node that runs bw.js.")
+    ] = None,
+    import_file: Annotated[
+        str | None,
+        typer.Option("--import", metavar="FILE", help="Take server and keys from an older file."),
+    ] = None,
+    stored: Annotated[
+        bool, typer.Option("--stored", help="Keep the account; record bw and CA anew.")
+    ] = False,
+    default: Annotated[
+        bool, typer.Option("--default", help="Register new tenants with this source.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Store the service account, proven by one read.
+
+    Asked for without echo, or read from stdin, one per line: client id, client secret,
+    master password. Settings, Security, Keys shows the first two; an organisation's
+    API key does not work. bw and node are recorded: every run checks that they are the
+    same; after an upgrade, --stored records the new ones. --import reads BW_SERVER,
+    BW_CLIENTID, BW_CLIENTSECRET and BW_PASSWORD from a file of mode 0600, once; delete
+    it afterwards.
+
+    Example: colibri source login vaultwarden --server https://vault.example.org
+    --organization Acme
+    """
+    from vault_svc.ports.source_admin import Asked
+
+    sources = session(context).services.sources  # before the first value: protects the process
+    older = sources.older(os.path.abspath(import_file)) if import_file else None  # noqa: PTH100
+    server = server or (older.server if older else None)
+    if stored == bool(server or organization or older):
+        raise ColibriError(
+            "usage",
+            "either --server and --organization are needed, or --stored alone",
+            hint="colibri source login vaultwarden --help",
+        )
+    if not stored and not (server and organization):
+        raise ColibriError(
+            "usage",
+            "--server and --organization are needed",
+            hint="colibri source login vaultwarden --help",
+        )
+    asked = Asked(
+        server or "", organization or "", _absolute(ca_file), _absolute(bw), _absolute(node), stored
+    )
+    begun = sources.begin("vaultwarden", asked)
+    secrets: Sequence[SecretValue] = older.secrets if older else ()
+    if not stored and not older:
+        secrets = prompt.secret_values(sources.wanted("vaultwarden"))
+    facts = sources.login("vaultwarden", begun, secrets, default=default)
+    _show("source-login", facts, as_json=json)
+    if not json:
+        output.say(f"the account is proven and stored in {facts.credential}")
+
+
+@app.command("test")
+def try_source(context: typer.Context, source: Source, json: Json = False) -> None:
+    """Read the list of collections, once.
+
+    It also closes a circuit that a refused account had opened.
+
+    Example: colibri source test vaultwarden
+    """
+    facts = session(context).services.sources.test(source)
+    _show("source-test", facts, as_json=json)
+    if not json:
+        output.say(f"{facts.collections} collections can be read")
+
+
+@app.command("show")
+def show_source(context: typer.Context, source: Source, json: Json = False) -> None:
+    """Show a stored account, less its secrets.
+
+    Example: colibri source show vaultwarden
+    """
+    _show("source-show", session(context).services.sources.show(source), as_json=json)
+
+
+@app.command("logout")
+def logout_source(context: typer.Context, source: Source, json: Json = False) -> None:
+    """Forget a stored account; its server is not told.
+
+    Replace the API key on the server as well if somebody else may have it.
+
+    Example: colibri source logout vaultwarden
+    """
+    was_there = session(context).services.sources.logout(source)
+    if json:
+        output.document("source-logout", {"source": source, "changed": was_there})
+    else:
+        output.say(f"the account of '{source}' is {'gone' if was_there else 'gone already'}")
+
+
+@app.command("doctor")
+def doctor_source(context: typer.Context, source: Source, json: Json = False) -> None:
+    """Look at all that a read from a server needs.
+
+    Example: colibri source doctor vaultwarden
+    """
+    checks = session(context).services.sources.examine(source)
+    if json:
+        output.listing("source-doctor", (asdict(check) for check in checks))
+    else:
+        rows = [(check.name, check.state, check.seen, check.hint or "-") for check in checks]
+        output.table(("CHECK", "STATE", "SEEN", "HINT"), rows, empty="nothing to look at")
+    failing = [check for check in checks if check.state == "fail"]
+    if failing:
+        first = failing[0]
+        raise output.ReportedError(first.code, f"{first.name}: {first.seen}", hint=first.hint)
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else os.path.abspath(path)  # noqa: PTH100 - links stay as named
+
+
+def _show(command: str, facts: Facts, *, as_json: bool) -> None:
+    body = asdict(facts)
+    if as_json:
+        output.document(command, body)
+        return
+    rows = [(name.replace("_", " "), str(value)) for name, value in body.items() if value]
+    output.table(("WHAT", "IS"), rows, empty="nothing is stored")

@@ -1,0 +1,114 @@
+"""Copies the tree, breaks one rule in the copy, and asks the named tests whether they see it."""
+
+from __future__ import annotations
+
+import compileall
+import os
+import py_compile
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SECONDS = 60
+PASSED, FAILED = 0, 1  # pytest's exit statuses; any other is no verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One rule broken on purpose: in file, old becomes new, and each of tests must fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    why: str
+    root: bool = False
+
+
+class Unusable(Exception):  # noqa: N818 - the verdict on a row of the table
+    """The table does not fit the code any more, or the run says nothing."""
+
+
+class Copy:
+    """A copy of the product and its tests in a directory of its own."""
+
+    def __init__(self, tree: Path) -> None:
+        self.tree = tree
+        ignored = shutil.ignore_patterns("__pycache__", "node_modules")
+        for name in ("vault_svc", "cli", "tests"):
+            shutil.copytree(CHECKOUT / name, tree / name, ignore=ignored)
+        shutil.copy(CHECKOUT / "pyproject.toml", tree)
+        # Checked by hash: a mutated file may have the age and the size of the old one.
+        mode = py_compile.PycInvalidationMode.CHECKED_HASH
+        for name in ("vault_svc", "cli"):
+            compileall.compile_dir(tree / name, quiet=2, invalidation_mode=mode)
+
+    @contextmanager
+    def mutated(self, mutation: Mutation) -> Iterator[None]:
+        """Break the rule; raise Unusable unless the old text stands exactly once in the file."""
+        path = self.tree / mutation.file
+        whole = path.read_text()
+        times = whole.count(mutation.old)
+        if times != 1 or mutation.old == mutation.new:
+            raise Unusable(f"{mutation.name}: {mutation.file} has the old text {times} times")
+        path.write_text(whole.replace(mutation.old, mutation.new))
+        try:
+            yield
+        finally:
+            path.write_text(whole)
+
+    def must_pass(self, tests: Sequence[str]) -> None:
+        """Insist that tests pass while nothing is broken, and that root skips none."""
+        status, said = self.run(tests)
+        skipped = os.geteuid() == 0 and " skipped" in said.splitlines()[-1]
+        if status != PASSED or skipped:
+            raise Unusable(f"without a mutation: status {status}\n{said[-2000:]}")
+
+    def must_fail(self, mutation: Mutation) -> None:
+        """Insist that every named test sees the broken rule."""
+        with self.mutated(mutation):
+            status, said = self.run(mutation.tests)
+        seen = red(said)
+        unseen = [test for test in mutation.tests if test.partition("::")[2] not in seen]
+        if status != FAILED or unseen:
+            verdict = "survived" if status in {PASSED, FAILED} else f"status {status}"
+            raise Unusable(f"{mutation.name}: {verdict}: {unseen}\n{said[-2000:]}")
+
+    def run(self, tests: Sequence[str]) -> tuple[int, str]:
+        """Run tests in the copy; return pytest's exit status (FAILED for a hang) and words."""
+        command = [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=line"]
+        command += ["-p", "tests.mutation.guard", f"--timeout={SECONDS // 2}"]
+        # One failure of many parameters is enough, but each named test must have one.
+        command += ["--maxfail=1"] if len(tests) == 1 else []
+        environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COLIBRI_"))}
+        environ |= {"PYTHONPATH": str(self.tree), "COLIBRI_MUTATED_TREE": str(self.tree)}
+        environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        try:
+            done = subprocess.run(
+                [*command, "--rootdir", str(self.tree), *tests],
+                cwd=self.tree,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=SECONDS * 2,
+            )
+        except subprocess.TimeoutExpired:
+            return FAILED, "\n".join(f"FAILED {test} hangs" for test in tests)
+        return done.returncode, done.stdout + done.stderr
+
+
+def red(said: str) -> set[str]:
+    """Return the functions that failed; an oracle may speak after the test, but none before it."""
+    failed = {line.split(" ")[1] for line in said.splitlines() if line.startswith("FAILED ")}
+    called = {test.partition("::")[2] for test in failed}
+    called |= set(re.findall(r"^_+ ERROR at teardown of (\S+)", said, re.MULTILINE))
+    return {name.partition("[")[0] for name in called}

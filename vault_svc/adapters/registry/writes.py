@@ -1,0 +1,84 @@
+"""The registry's writing statements, built once; values are bound at execution."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import and_, bindparam, case, delete, func, insert, or_, select, update
+
+from vault_svc.adapters.registry.tables import AUDIT_HEAD, DELIVERIES, INTENTS, TENANTS
+
+_T: Final[Any] = bindparam("t")
+
+
+def _at_least(number: Any) -> Any:
+    """Return the row's generation or number, whichever is higher (MAX of two is not portable)."""
+    return case((TENANTS.c.generation < number, number), else_=TENANTS.c.generation)
+
+
+ANNOUNCE: Final = insert(INTENTS)
+RECORD: Final = insert(DELIVERIES)
+
+DELIVERED: Final = (
+    update(TENANTS)
+    .where(TENANTS.c.tenant_id == _T)
+    .values(
+        status=case((TENANTS.c.status == "registered", "active"), else_=TENANTS.c.status),
+        generation=_at_least(bindparam("new_generation")),
+        last_error=None,
+        updated_at=bindparam("at"),
+    )
+)
+
+FAILED: Final = (
+    update(TENANTS).where(TENANTS.c.tenant_id == _T).values(last_error=bindparam("line"))
+)
+
+END_INTENTS: Final = delete(INTENTS).where(INTENTS.c.tenant_id == _T)
+
+_announced: Final = (
+    select(func.coalesce(func.max(INTENTS.c.generation), 0))
+    .where(INTENTS.c.tenant_id == _T)
+    .scalar_subquery()
+)
+_reached: Final[Any] = bindparam("new_generation")
+CLOSE: Final = (
+    update(TENANTS)
+    .where(
+        TENANTS.c.tenant_id == _T,
+        or_(TENANTS.c.status != "offboarded", bindparam("new_status") == "offboarded"),
+    )
+    .values(
+        status=bindparam("new_status"),
+        generation=_at_least(case((_announced > _reached, _announced), else_=_reached)),
+        last_error=bindparam("line"),
+        updated_at=bindparam("at"),
+    )
+)
+
+# The newest record that is too many; NULL, which nothing is older than, while there is none.
+_oldest_kept: Final = (
+    select(DELIVERIES.c.id)
+    .where(DELIVERIES.c.tenant_id == _T)
+    .order_by(DELIVERIES.c.id.desc())
+    .limit(1)
+    .offset(bindparam("kept"))
+    .scalar_subquery()
+)
+PRUNE: Final = delete(DELIVERIES).where(
+    DELIVERIES.c.tenant_id == _T, DELIVERIES.c.id <= _oldest_kept
+)
+
+MIRROR: Final = (
+    update(AUDIT_HEAD)
+    .where(AUDIT_HEAD.c.seq < bindparam("new_seq"))
+    .values(seq=bindparam("new_seq"), mac=bindparam("new_mac"))
+)
+
+_records = DELIVERIES.alias("records")
+_newest: Final = select(func.max(_records.c.id)).where(_records.c.tenant_id == _T).scalar_subquery()
+REDIGEST: Final = (
+    update(DELIVERIES)
+    .where(and_(DELIVERIES.c.id == _newest, DELIVERIES.c.digest == bindparam("old")))
+    .values(digest=bindparam("new"))
+)

@@ -1,0 +1,116 @@
+"""The Vaultwarden source: any number of collections of one organisation are one session."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from vault_svc.adapters.sources.vaultwarden import answers, items
+from vault_svc.adapters.sources.vaultwarden.account import Account
+from vault_svc.adapters.sources.vaultwarden.answers import Content
+from vault_svc.adapters.sources.vaultwarden.breaker import Breaker
+from vault_svc.adapters.sources.vaultwarden.options import Rules
+from vault_svc.adapters.sources.vaultwarden.session import Sessions
+from vault_svc.domain.secret import CollectionRef, SecretSet
+from vault_svc.errors import ColibriError, printable
+from vault_svc.ports.secret_source import Resolved
+
+NAME = "vaultwarden"
+_SHOWN = 64
+
+
+@dataclass(frozen=True, slots=True)
+class VaultwardenSource:
+    """SecretSource over the real `bw`; nothing is kept between two reads."""
+
+    account: Callable[[], Account]
+    sessions: Sessions
+    breaker: Breaker
+    rules: Rules
+
+    @property
+    def name(self) -> str:
+        """The source's name in rows."""
+        return NAME
+
+    def locate(self, name_or_id: str) -> CollectionRef:
+        """Return the one collection of exactly this name, or of this id."""
+        content = self.content(items=False)
+        found = [ref for ref in content.collections if name_or_id in {ref.name, ref.collection_id}]
+        if len(found) > 1:
+            raise ColibriError(
+                "collection_ambiguous",
+                f"{len(found)} collections are called '{printable(name_or_id[:_SHOWN])}'",
+                hint="name it by its id: " + " or ".join(ref.collection_id for ref in found),
+            )
+        if not found:
+            raise _not_found(name_or_id, content)
+        return found[0]
+
+    def collections(self) -> tuple[CollectionRef, ...]:
+        """Return every collection the account can see, sorted by name."""
+        return self.content(items=False).collections
+
+    def resolve(self, refs: Sequence[CollectionRef]) -> Iterator[Resolved]:
+        """Yield each ref with its SecretSet or its error, after one session for all of them.
+
+        The session is over before the first is yielded: who takes long keeps nothing unlocked.
+        """
+        if not refs:
+            return
+        try:
+            content = self.content(items=True)
+        except ColibriError as error:
+            yield from ((ref, error) for ref in refs)
+            return
+        known = {ref.collection_id: ref for ref in content.collections}
+        for ref in refs:
+            yield ref, self._one(ref, known.get(ref.collection_id), content)
+
+    def end_access(self, ref: CollectionRef) -> tuple[str, ...]:
+        """Return nothing: a read leaves no token or lease of a collection's own."""
+        del ref
+        return ()
+
+    def content(self, *, items: bool) -> Content:
+        """Return the organisation's content, read in one session and checked."""
+        account = self.account()
+
+        def ask() -> Content:
+            lists, kept = self.sessions.read(account, account.organization_id, items=items)
+            return answers.checked(lists, kept, account.organization_id)
+
+        return self.breaker.call(ask)
+
+    def _one(
+        self, ref: CollectionRef, found: CollectionRef | None, content: Content
+    ) -> SecretSet | ColibriError:
+        if ref.collection_id in content.broken:
+            return content.broken[ref.collection_id]
+        if found is None:
+            same = [known for known in content.collections if known.name == ref.name]
+            return _mismatch(ref, "its id differs") if same else _not_found(ref.name, content)
+        if found.name != ref.name:
+            return _mismatch(ref, f"its name is '{printable(found.name[:_SHOWN])}' now")
+        try:
+            return items.secret_set(found, content.items[ref.collection_id], self.rules)
+        except ColibriError as error:
+            return error
+
+
+def _mismatch(ref: CollectionRef, why: str) -> ColibriError:
+    return ColibriError(
+        "server_mismatch",
+        f"collection '{printable(ref.name[:_SHOWN])}' is not the one that was registered: {why}",
+        hint="colibri update-tenant --collection, if this one is meant",
+    )
+
+
+def _not_found(wanted: str, content: Content) -> ColibriError:
+    near = difflib.get_close_matches(wanted, [ref.name for ref in content.collections], 3, 0.5)
+    shown = ", ".join(printable(name[:_SHOWN]) for name in near)
+    hint = f"the nearest: {shown}" if near else "let the service account read it, or make it"
+    return ColibriError(
+        "collection_not_found", f"no collection '{printable(wanted[:_SHOWN])}'", hint=hint
+    )

@@ -1,0 +1,183 @@
+"""From `/` through an allowed base to a jail root, trusting no component before it was looked at.
+
+Decision 6: every directory above the root belongs to root or to us and nobody else may write it,
+so that only the operator can change where the path leads; the root itself is proven by identity.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from vault_svc.hazmat.confine_error import Reason, Refused
+from vault_svc.hazmat.confine_walk import SEARCH, Root, Walk, described, root_from
+
+_OTHERS_WRITE: Final = 0o022
+JAILS: Final = "jails"
+
+
+def components(path: str) -> tuple[str, ...] | None:
+    """Split an absolute canonical path; None for anything else (`..`, `//`, trailing slash)."""
+    parts = tuple(path[1:].split("/"))
+    if not path.startswith("/") or "\0" in path or any(p in {"", ".", ".."} for p in parts):
+        return None
+    return parts
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A directory no jail root may be, contain or lie in, its `jails` excepted.
+
+    ancestry: (device, inode) of it and of every directory above, so that another name for it
+    (a symlinked state directory, a bind mount) is the same; empty while it does not exist.
+    """
+
+    parts: tuple[str, ...]
+    ancestry: tuple[tuple[int, int], ...]
+
+
+def state_at(path: str) -> State:
+    """Look where the directory path is now; raise OSError unless it is there or missing."""
+    return State(components(path) or (), _ancestry(path))
+
+
+def _ancestry(path: str) -> tuple[tuple[int, int], ...]:
+    fd = os.open("/", SEARCH)
+    found: list[tuple[int, int]] = []
+    try:
+        # The operator's own setting may lead through links; what it leads to is what counts.
+        step = path.lstrip("/") or "."
+        while not found or found[-1] != _identity(fd):
+            found.append(_identity(fd))
+            below = os.open(step, SEARCH & ~os.O_NOFOLLOW, dir_fd=fd)
+            fd, above = below, fd
+            os.close(above)
+            step = ".."
+    except FileNotFoundError:
+        return ()
+    finally:
+        os.close(fd)
+    return tuple(found[1:])
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return (status.st_dev, status.st_ino)
+
+
+def open_root(
+    path: str, *, bases: Sequence[str], forbidden: Sequence[State], ino: int | None, walk: Walk
+) -> Root:
+    """Open and prove the jail root at path; the caller closes its descriptor.
+
+    Raises Refused: ROOT_NOT_ALLOWED unless path lies strictly below one of bases by components
+    and neither is, contains nor lies in a forbidden directory (its `jails` excepted);
+    UNTRUSTED_BASE, ROOT_NOT_PLAIN, ROOT_MISSING, ROOT_MISMATCH (ino).
+    """
+    parts = components(path)
+    if parts is None:
+        raise Refused(Reason.ROOT_NOT_ALLOWED, path, detail="not an absolute canonical path")
+    _check_allowed(path, parts, bases)
+    for state in forbidden:
+        _check_state(path, parts, state.parts)
+    fd, seen = _descend(parts)
+    try:
+        for state in forbidden:
+            _check_identity(path, parts, seen, state)
+        _check_ino(path, seen[-1][1], ino)
+        return root_from(fd, walk)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _check_ino(path: str, found: int, registered: int | None) -> None:
+    """Refuse a root that was made anew since it was registered."""
+    if registered is not None and found != registered:
+        detail = f"registered inode {registered}, found {found}"
+        raise Refused(Reason.ROOT_MISMATCH, path, detail=detail)
+
+
+def _check_allowed(path: str, parts: tuple[str, ...], bases: Sequence[str]) -> None:
+    """Refuse a root that is not strictly below a base, compared component by component."""
+    for base in bases:
+        above = components(base)
+        if above is None:
+            raise Refused(
+                Reason.UNTRUSTED_BASE, base, detail="not an absolute canonical path below /"
+            )
+        if len(parts) > len(above) and parts[: len(above)] == above:
+            return
+    raise Refused(Reason.ROOT_NOT_ALLOWED, path, detail="not strictly below an allowed base")
+
+
+def _check_state(path: str, parts: tuple[str, ...], state: tuple[str, ...]) -> None:
+    """Refuse a root that is, contains or lies in the state directory, but not below its jails."""
+    if state[: len(parts)] == parts:
+        raise Refused(Reason.ROOT_NOT_ALLOWED, path, detail="it contains colibri's state")
+    inside = state != () and parts[: len(state)] == state
+    if inside and not (len(parts) > len(state) + 1 and parts[len(state)] == JAILS):
+        raise Refused(Reason.ROOT_NOT_ALLOWED, path, detail="it lies in colibri's state")
+
+
+def _check_identity(
+    path: str, parts: tuple[str, ...], seen: list[tuple[int, int]], state: State
+) -> None:
+    """Refuse the same by identity: names were compared already, directories have more of them."""
+    if seen[-1] in state.ancestry:
+        raise Refused(Reason.ROOT_NOT_ALLOWED, path, detail="it contains colibri's state")
+    for depth, identity in enumerate(seen[:-1]):
+        below_jails = parts[depth + 1] == JAILS and len(parts) > depth + 2
+        if state.ancestry[:1] == (identity,) and not below_jails:
+            raise Refused(Reason.ROOT_NOT_ALLOWED, path, detail="it lies in colibri's state")
+
+
+def _descend(parts: tuple[str, ...]) -> tuple[int, list[tuple[int, int]]]:
+    """Open every component from `/`, checking each before the next is opened in it.
+
+    Returns the last one's descriptor and the identities of all of them.
+    """
+    fd = os.open("/", SEARCH)
+    seen: list[tuple[int, int]] = []
+    try:
+        status = os.fstat(fd)
+        for depth, name in enumerate(parts):
+            _check_trusted(status, "/" + "/".join(parts[:depth]))
+            below = _open_component(fd, name, parts, depth)
+            fd, above = below, fd
+            os.close(above)
+            status = os.fstat(fd)
+            seen.append((status.st_dev, status.st_ino))
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd, seen
+
+
+def _check_trusted(status: os.stat_result, shown: str) -> None:
+    """Refuse a directory that anyone but root and us owns or may write, sticky or not."""
+    if status.st_uid not in {0, os.geteuid()}:
+        raise Refused(Reason.UNTRUSTED_BASE, shown, detail=f"it belongs to uid {status.st_uid}")
+    if status.st_mode & _OTHERS_WRITE:
+        mode = stat.S_IMODE(status.st_mode)
+        raise Refused(Reason.UNTRUSTED_BASE, shown, detail=f"its mode {mode:04o} lets others write")
+
+
+def _open_component(dir_fd: int, name: str, parts: tuple[str, ...], depth: int) -> int:
+    """Open one component, or say what stands there; the last one is the root itself."""
+    shown = "/" + "/".join(parts[: depth + 1])
+    last = depth == len(parts) - 1
+    try:
+        return os.open(name, SEARCH, dir_fd=dir_fd)
+    except FileNotFoundError as error:
+        raise Refused(Reason.ROOT_MISSING, shown, err=error.errno or 0) from None
+    except OSError as error:
+        refused = described(dir_fd, name, shown, error)
+    if refused.reason not in {Reason.SYMLINK, Reason.NOT_A_DIRECTORY}:
+        raise refused
+    reason = Reason.ROOT_NOT_PLAIN if last else Reason.UNTRUSTED_BASE
+    detail = refused.detail or "symlink"
+    raise Refused(reason, shown, target=refused.target, detail=detail, err=refused.errno)

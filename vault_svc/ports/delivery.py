@@ -1,0 +1,67 @@
+"""The confined write: the only way into a jail's tree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from vault_svc.domain.receipt import Found, Owner, Placed
+
+
+@dataclass(frozen=True, slots=True)
+class JailRoot:
+    """A jail root to be proven: absolute path, and the inode it had when it was registered.
+
+    ino is None where nothing is registered yet.
+    """
+
+    path: str
+    ino: int | None = None
+
+
+class Delivery(Protocol):
+    """Writes, reads and deletes one file beneath a verified root, through descriptors only.
+
+    path is the tuple of components from `domain.paths.jail_path`. Every method walks from `/`
+    through the allowed base to the root, refusing what decisions 5 and 6 refuse, and raises
+    the codes of `contracts.md` (`unsafe_base`, `jail_root_not_allowed`, `jail_root_not_plain`,
+    `jail_root_mismatch`, `path_missing`, `path_not_plain`, `crosses_mount`, `unsafe_parent`,
+    `target_not_regular`, `tampered`, `no_space`, `read_only`, …).
+    """
+
+    def prove_root(self, root: JailRoot) -> int:
+        """Verify the root and return its inode number."""
+        ...
+
+    def inspect(self, root: JailRoot, path: Sequence[str], *, max_bytes: int) -> Found:
+        """Return what stands at path without opening anything but a regular file.
+
+        A missing directory on the way is kind `missing`; a missing jail root is `path_missing`.
+        """
+        ...
+
+    def place(
+        self, root: JailRoot, path: Sequence[str], content: bytes, owner: Owner, mode: int = 0o600
+    ) -> Placed:
+        """Put content there as a new inode with owner and mode, durably, and read it back.
+
+        Also removes stale temporary files of ours that a crash left beside the target.
+        """
+        ...
+
+    def settle(self, root: JailRoot, path: Sequence[str]) -> None:
+        """Make what stands at path, and its name, durable before it is recorded as delivered.
+
+        For a file that a crash left whole but perhaps not yet on the disk.
+        """
+        ...
+
+    def remove(self, root: JailRoot, path: Sequence[str]) -> str:
+        """Delete what stands at path, and stale temporary files of ours; return its kind.
+
+        Returns `missing`, `file`, `symlink`, `fifo`, `socket`, `char device` or
+        `block device`; a directory is refused (`target_not_regular`). A missing parent
+        directory is `missing`. Durable when it returns.
+        """
+        ...

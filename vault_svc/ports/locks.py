@@ -1,0 +1,17 @@
+"""One provisioner per tenant at a time, across processes."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+
+class TenantLocks(Protocol):
+    """Locks that the kernel gives back when a process dies."""
+
+    def hold(self, tenant_id: str, *, wait: bool = True) -> AbstractContextManager[None]:
+        """Hold a tenant's lock; raise `busy` when another process keeps it past the limit.
+
+        Without wait the limit is zero: a batch never waits for one of its tenants.
+        """
+        ...

@@ -1,0 +1,87 @@
+"""What an operator does with a source that keeps its secrets on a server: log in, test, log out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from vault_svc.domain.check import Check
+from vault_svc.domain.secret import CollectionRef, SecretValue
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Where to log in; paths are absolute, None is for the adapter to find.
+
+    stored: the account that is kept already, with another helper or authority; server and
+    organisation are then its own.
+    """
+
+    server: str = ""
+    organization: str = ""
+    ca_file: str | None = None
+    helper: str | None = None
+    interpreter: str | None = None
+    stored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What may be shown of a source; collections is None where nothing was read.
+
+    stands_in_the_way: why the next read would not even be tried, in words, or nothing.
+    """
+
+    source: str
+    server: str
+    organization: str
+    organization_id: str
+    account: str
+    credential: str
+    helper: str
+    interpreter: str
+    helper_version: str
+    helper_manifest: str
+    collections: int | None = None
+    stands_in_the_way: str = ""
+
+
+class BegunLogin(Protocol):
+    """A login whose helper and address are found good; no secret was asked for yet."""
+
+    def finish(self, secrets: Sequence[SecretValue]) -> Facts:
+        """Prove the secrets by one read, and only then replace what was stored.
+
+        A login of the stored account takes none.
+        """
+        ...
+
+
+class SourceAdmin(Protocol):
+    """One source's account on this host."""
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """What the secrets are called, in the order they are asked for."""
+        ...
+
+    def begin(self, asked: Asked) -> BegunLogin:
+        """Check the helper and the address; raise `helper_untrusted`, `helper_missing`, `usage`."""
+        ...
+
+    def test(self) -> Facts:
+        """Read the list of collections, whatever stood in the way; raise the source's codes."""
+        ...
+
+    def show(self) -> Facts:
+        """Return what is stored, without asking the server; raise `credential_missing`."""
+        ...
+
+    def logout(self) -> bool:
+        """Remove what is stored; return whether something was."""
+        ...
+
+    def examine(self) -> tuple[list[Check], tuple[CollectionRef, ...] | None]:
+        """Look at everything a read needs; return also the collections, where they were read."""
+        ...

@@ -1,0 +1,339 @@
+"""One batch of deliveries: announced together, written one by one, recorded together.
+
+Decision 12: the intents of a batch are synced once before its first write, receipts and
+"delivered" lines once after its last; decision 11 closes the crash window between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from vault_svc.domain import dotenv, paths
+from vault_svc.domain.audit import Entry, Event, Head
+from vault_svc.domain.plan import FILE_MODE, Known, Outcome, Plan, Step, decide
+from vault_svc.domain.receipt import Intent, Owner, Placed, Receipt
+from vault_svc.domain.secret import SecretSet
+from vault_svc.domain.tenant import Action, Tenant, next_status
+from vault_svc.errors import ColibriError
+from vault_svc.ports.delivery import JailRoot
+from vault_svc.services.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a run behaves: dry_run changes nothing, repair touches only what drifted."""
+
+    dry_run: bool = False
+    repair: bool = False
+    allow_empty: bool = False
+
+
+@dataclass(slots=True)
+class _Job:
+    """A tenant on its way through the batch."""
+
+    known: Known
+    root: JailRoot
+    path: tuple[str, ...]
+    content: bytes = field(repr=False)
+    plan: Plan
+    revision: str
+    keys: tuple[str, ...]
+    started: float
+    warnings: tuple[str, ...]
+    left_out: tuple[str, ...]
+    placed: Placed | None = None
+    error: ColibriError | None = None
+
+    @property
+    def tenant(self) -> Tenant:
+        return self.known.tenant
+
+
+class Batch:
+    """Runs one batch; the caller holds every tenant's lock."""
+
+    def __init__(self, context: Context, options: Options) -> None:
+        """Take the ports and the run's options."""
+        self._context = context
+        self._options = options
+
+    def run(
+        self,
+        work: Sequence[tuple[Known, SecretSet | ColibriError]],
+        *,
+        listed: Mapping[str, Tenant],
+    ) -> Iterator[Outcome]:
+        """Yield one outcome per tenant of work.
+
+        listed holds the rows as they were when the source was asked; a row that changed or was
+        delivered since fails with `busy` rather than receive another collection's secrets, or
+        older ones.
+        """
+        jobs: list[_Job] = []
+        failures: dict[str, ColibriError] = {}
+        for known, resolved in work:
+            tenant = known.tenant
+            try:
+                jobs.append(self._plan(known, resolved, listed[tenant.tenant_id]))
+            except ColibriError as error:
+                failures[tenant.tenant_id] = error.for_tenant(tenant.tenant_id)
+        if not self._options.dry_run:
+            self._announce([job for job in jobs if not job.plan.announced])
+            self._place([job for job in jobs if job.plan.step is Step.WRITE and not job.error])
+            self._settle([job for job in jobs if job.plan.step is Step.ADOPT and not job.error])
+            yield from self._record(jobs, failures)
+        else:
+            yield from (self._outcome(job, None) for job in jobs)
+        yield from (failed(tenant_id, error) for tenant_id, error in failures.items())
+
+    def _plan(self, known: Known, resolved: SecretSet | ColibriError, listed: Tenant) -> _Job:
+        started, tenant = self._context.clock.monotonic(), known.tenant
+        next_status(tenant, Action.PROVISION)
+        if _asked_for(tenant) != _asked_for(listed):
+            raise ColibriError("busy", "the row was changed meanwhile", hint="run it again")
+        if isinstance(resolved, ColibriError):
+            raise resolved
+        content = self._render(tenant, resolved)
+        root, path = self._context.agreed_root(tenant), paths.jail_path(tenant.env_path)
+        limit = self._context.settings.max_env_bytes
+        found = self._context.delivery.inspect(root, path, max_bytes=limit)
+        digest = self._context.keys.digest(tenant.tenant_id, content)
+        plan = decide(known, found, content, digest, recorded=self._recorded(known, content))
+        return _Job(
+            known,
+            root,
+            path,
+            content,
+            plan,
+            resolved.revision,
+            resolved.names(),
+            started,
+            dotenv.warnings(resolved, tenant.profile),
+            resolved.left_out,
+        )
+
+    def _recorded(self, known: Known, content: bytes) -> bool:
+        """Compare with the newest receipt under the key it was made with."""
+        newest, tenant = known.newest, known.tenant
+        if not isinstance(newest, Receipt) or newest.path != tenant.env_path:
+            return False
+        key_id = newest.digest.partition(":")[0]
+        try:
+            digest = self._context.keys.digest(tenant.tenant_id, content, key_id=key_id)
+        except ColibriError as error:
+            if error.code != "credential_missing":
+                raise
+            return False  # a lost host key: what it vouched for is taken over as found
+        return newest.digest == digest
+
+    def _render(self, tenant: Tenant, resolved: SecretSet) -> bytes:
+        if not resolved.values and not self._options.allow_empty:
+            raise ColibriError(
+                "collection_empty",
+                f"collection '{tenant.collection}' of tenant '{tenant.tenant_id}' is empty",
+                hint="put a secret in, or deliver the empty file with --allow-empty",
+            )
+        settings = self._context.settings
+        content = dotenv.render(resolved, tenant.profile, allowed=settings.allowed_variables)
+        if len(content) > settings.max_env_bytes:
+            raise ColibriError(
+                "secret_value_unrepresentable",
+                f"the file of tenant '{tenant.tenant_id}' would have {len(content)} bytes,"
+                f" the limit is {settings.max_env_bytes}",
+                hint="split the collection, or raise the setting max_env_bytes",
+            )
+        return content
+
+    def _announce(self, fresh: Sequence[_Job]) -> None:
+        """Make the intents durable, in the registry and then in the audit log (rule 4).
+
+        Adopting bytes that nobody announced writes no file, so it needs the line only.
+        """
+        if not fresh:
+            return
+        at = self._context.clock.now()
+        intents = [
+            Intent(job.tenant.tenant_id, job.plan.generation, job.plan.digest, job.keys, at)
+            for job in fresh
+            if job.plan.step is Step.WRITE
+        ]
+        try:
+            if intents:
+                self._context.registry.announce(intents)
+            self._context.audit.append([_announcement(job) for job in fresh])
+        except ColibriError as error:
+            for job in fresh:
+                job.error = error.for_tenant(job.tenant.tenant_id)
+
+    def _place(self, writes: Sequence[_Job]) -> None:
+        """Write every job's file; several at once, so that one slow disk sync delays no other."""
+        workers = min(self._context.settings.write_concurrency, len(writes))
+        if workers <= 1:
+            for job in writes:
+                self._place_one(job)
+            return
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(self._place_one, writes))
+
+    def _settle(self, adopted: Sequence[_Job]) -> None:
+        """A receipt outlives a power cut, so what it says must be on the disk first."""
+        for job in adopted:
+            try:
+                self._context.delivery.settle(job.root, job.path)
+            except ColibriError as error:
+                job.error = error.for_tenant(job.tenant.tenant_id)
+
+    def _place_one(self, job: _Job) -> None:
+        owner = Owner(job.tenant.owner_uid, job.tenant.owner_gid)
+        try:
+            job.placed = self._context.delivery.place(
+                job.root, job.path, job.content, owner, FILE_MODE
+            )
+        except ColibriError as error:
+            job.error = error.for_tenant(job.tenant.tenant_id)
+
+    def _record(
+        self, jobs: Sequence[_Job], failures: Mapping[str, ColibriError]
+    ) -> Iterator[Outcome]:
+        """Log what was done, then store it: a crash between the two is repaired, not forgotten.
+
+        The receipt closes the intent. Were it stored first, a crash would leave nothing to do
+        for the next run, and no line that says "delivered".
+        """
+        receipts = self._receipts(jobs)
+        dropped = [job.tenant.tenant_id for job in jobs if _placed_nothing(job)]
+        head = self._report(jobs, receipts, failures)
+        receipts = self._receipts(jobs)
+        errors = dict(failures) | {j.tenant.tenant_id: j.error for j in jobs if j.error}
+        healed = [j.tenant.tenant_id for j in jobs if not j.error and j.tenant.last_error]
+        if receipts or errors or healed:
+            lines = {t: error.line() for t, error in errors.items()}
+            try:
+                self._context.registry.commit(
+                    list(receipts.values()),
+                    dict.fromkeys(healed, "") | lines,
+                    dropped=dropped,
+                    head=head,
+                )
+            except ColibriError as error:  # this batch fails, its intents stay; others go on
+                for job in jobs:
+                    if job.tenant.tenant_id in receipts:
+                        job.error = error.for_tenant(job.tenant.tenant_id)
+        yield from (self._outcome(job, receipts.get(job.tenant.tenant_id)) for job in jobs)
+
+    def _report(
+        self,
+        jobs: Sequence[_Job],
+        receipts: Mapping[str, Receipt],
+        failures: Mapping[str, ColibriError],
+    ) -> Head | None:
+        """Append the batch's lines; what could not be logged fails, its intents stay open."""
+        entries = _entries(jobs, receipts, failures)
+        if not entries:
+            return None
+        try:
+            return self._context.audit.append(entries)
+        except ColibriError as error:
+            for job in jobs:
+                if job.tenant.tenant_id in receipts:
+                    job.error = error.for_tenant(job.tenant.tenant_id)
+            return None
+
+    def _receipts(self, jobs: Sequence[_Job]) -> dict[str, Receipt]:
+        return {
+            job.tenant.tenant_id: self._receipt(job)
+            for job in jobs
+            if not job.error and job.plan.step is not Step.NOTHING
+        }
+
+    def _receipt(self, job: _Job) -> Receipt:
+        elapsed = self._context.clock.monotonic() - job.started
+        return Receipt(
+            tenant_id=job.tenant.tenant_id,
+            generation=job.plan.generation,
+            path=job.tenant.env_path,
+            keys=job.keys,
+            digest=job.plan.digest,
+            mode=FILE_MODE,
+            uid=job.tenant.owner_uid,
+            gid=job.tenant.owner_gid,
+            size=len(job.content),
+            changed=job.plan.step is Step.WRITE,
+            at=self._context.clock.now(),
+            source_revision=job.revision,
+            elapsed_ms=round(elapsed * 1000, 3),
+        )
+
+    def _outcome(self, job: _Job, receipt: Receipt | None) -> Outcome:
+        if job.error:
+            return failed(job.tenant.tenant_id, job.error)
+        result: str = job.plan.step
+        if self._options.dry_run and job.plan.step is Step.WRITE:
+            result = "would_deliver"
+        displaced = job.placed.displaced if job.placed else ""
+        return Outcome(
+            job.tenant.tenant_id,
+            result,
+            receipt,
+            drift=job.plan.drift,
+            displaced=displaced,
+            warnings=job.warnings,
+            left_out=job.left_out,
+        )
+
+
+def failed(tenant_id: str, error: ColibriError) -> Outcome:
+    """Return the outcome of a tenant that was left as it was."""
+    return Outcome(tenant_id, "failed", error=error.for_tenant(tenant_id))
+
+
+def _asked_for(row: Tenant) -> tuple[str, str | None, int]:
+    return row.source, row.collection_id, row.generation
+
+
+def _announcement(job: _Job) -> Entry:
+    detail = {
+        "generation": job.plan.generation,
+        "path": job.tenant.env_path,
+        "jail": job.tenant.jail,
+        "keys": list(job.keys),
+        "digest": job.plan.digest,
+        "found": list(job.plan.drift),
+    }
+    return Entry(Event.WILL_DELIVER, job.tenant.tenant_id, detail)
+
+
+def _entries(
+    jobs: Sequence[_Job],
+    receipts: Mapping[str, Receipt],
+    failures: Mapping[str, ColibriError],
+) -> list[Entry]:
+    entries: list[Entry] = []
+    for job in jobs:
+        tenant_id = job.tenant.tenant_id
+        if receipt := receipts.get(tenant_id):
+            event = Event.DELIVERED if receipt.changed else Event.ADOPTED
+            detail = {"generation": receipt.generation, "digest": receipt.digest}
+            entries.append(Entry(event, tenant_id, detail))
+        if job.placed and job.placed.displaced not in {"missing", "file"}:
+            entries.append(Entry(Event.DISPLACED, tenant_id, {"kind": job.placed.displaced}))
+    errors = dict(failures) | {j.tenant.tenant_id: j.error for j in jobs if j.error}
+    entries += [
+        Entry(Event.DELIVERY_FAILED, tenant_id, {"code": error.code})
+        for tenant_id, error in errors.items()
+        if error
+    ]
+    return entries
+
+
+def _placed_nothing(job: _Job) -> bool:
+    """Say whether a write failed, and for certain before the file had its name.
+
+    Not while an older intent is open: what a crashed run placed is still to be accounted for.
+    """
+    if not job.error or job.plan.step is not Step.WRITE or job.known.intents:
+        return False
+    return job.error.code not in {"tampered", "internal", "busy"}

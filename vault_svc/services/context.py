@@ -1,0 +1,109 @@
+"""The ports that several use cases share, handed over as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vault_svc.config import Settings
+from vault_svc.domain.audit import Entry, Event, Head
+from vault_svc.domain.secret import CollectionRef
+from vault_svc.domain.tenant import Status, Tenant
+from vault_svc.errors import ColibriError
+from vault_svc.ports.audit_log import AuditLog
+from vault_svc.ports.clock import Clock
+from vault_svc.ports.credential_store import HostKeys
+from vault_svc.ports.delivery import Delivery, JailRoot
+from vault_svc.ports.jail_engine import JailEngine
+from vault_svc.ports.locks import TenantLocks
+from vault_svc.ports.registry import Registry
+from vault_svc.ports.secret_source import SecretSource
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything a use case may reach; `source` and `engine` raise `usage` for unknown names."""
+
+    settings: Settings
+    registry: Registry
+    audit: AuditLog
+    delivery: Delivery
+    locks: TenantLocks
+    keys: HostKeys
+    clock: Clock
+    source: Callable[[str], SecretSource]
+    engine: Callable[[str], JailEngine]
+
+    def agreed_root(self, tenant: Tenant) -> JailRoot:
+        """Return the jail root that engine and row agree on; raise `jail_root_mismatch`."""
+        if tenant.host != self.settings.host:
+            raise ColibriError(
+                "jail_root_mismatch",
+                f"the jail of tenant '{tenant.tenant_id}' is on host '{tenant.host}',"
+                f" this one is '{self.settings.host}'",
+                hint="run it there; where only the host's name changed, set COLIBRI_HOST to the"
+                " old one",
+                tenant=tenant.tenant_id,
+            )
+        root = self.engine(tenant.engine).root_of(tenant.jail)
+        if root != tenant.jail_root:
+            raise ColibriError(
+                "jail_root_mismatch",
+                f"engine '{tenant.engine}' says jail '{tenant.jail}' is at '{root}',"
+                f" the registry says '{tenant.jail_root}'",
+                hint=f"colibri update-tenant {tenant.tenant_id} --jail {tenant.jail}",
+                tenant=tenant.tenant_id,
+            )
+        return JailRoot(root, tenant.root_ino)
+
+    def refuse_other_hosts_jail(self, root: JailRoot) -> None:
+        """Raise `jail_taken` for a tree that is registered under another host's name.
+
+        The same path with the same inode is this host under its old name: two tenants would
+        share a jail.
+        """
+        for row in self.registry.tenants():
+            same = (row.jail_root, row.root_ino) == (root.path, root.ino)
+            if same and row.host != self.settings.host and row.status is not Status.OFFBOARDED:
+                raise ColibriError(
+                    "jail_taken",
+                    f"the jail at '{root.path}' belongs to tenant '{row.tenant_id}'"
+                    f" of host '{row.host}'",
+                    hint="where only this host's name changed, set COLIBRI_HOST to the old one",
+                )
+
+    def record(self, event: Event, tenant: str = "", **detail: Any) -> Head:
+        """Append one audit line and mirror the head."""
+        head = self.audit.append([Entry(event, tenant, detail)])
+        self.registry.mirror(head)
+        return head
+
+    def last_said(self, tenant_id: str) -> str:
+        """Return the event of a tenant's newest audit line; empty without one, or without a log.
+
+        Only for commands that find nothing to do: rows cannot tell whether a run crashed between
+        the row and the line. Reads the log backwards to that line.
+        """
+        try:
+            lines = self.audit.tail(1, tenant=tenant_id)
+        except ColibriError:
+            return ""
+        return str(lines[0]["event"]) if lines else ""
+
+
+def reference(tenant: Tenant) -> CollectionRef:
+    """Return the collection of a row; raise `no_collection` for a row without a bucket."""
+    if tenant.collection_id is None:
+        raise ColibriError(
+            "no_collection",
+            f"tenant '{tenant.tenant_id}' has no collection: nothing to deliver",
+            hint=f"colibri update-tenant {tenant.tenant_id} --collection NAME",
+            tenant=tenant.tenant_id,
+        )
+    return CollectionRef(tenant.collection_id, tenant.collection)
+
+
+def announcements(event: Event, details: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Entry]:
+    """Return one entry of event per (tenant, detail)."""
+    return [Entry(event, tenant, detail) for tenant, detail in details]

@@ -1,0 +1,69 @@
+"""Doctor: is this host ready, and what has not been proven on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from vault_svc.domain.check import Check
+from vault_svc.errors import ColibriError
+from vault_svc.ports.jail_engine import JailEngine
+from vault_svc.services.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Doctor:
+    """Looks, changes nothing."""
+
+    context: Context
+    engines: Callable[[], Sequence[JailEngine]]
+    walk: Callable[[], str]
+    unproven: Sequence[str]
+
+    def examine(self) -> list[Check]:
+        """Return every check; none stops the others."""
+        return [
+            self._try("host key", lambda: f"current {self.context.keys.current}"),
+            self._try("registry", self._registry),
+            self._try("audit log", self._audit),
+            self._try("embedded store", self._store),
+            self._try("confined write", self.walk),
+            *(_engine(engine) for engine in self.engines()),
+            *(
+                Check(part, "warn", "unproven: see the README's support table")
+                for part in self.unproven
+            ),
+        ]
+
+    def _try(self, name: str, look: Callable[[], str]) -> Check:
+        try:
+            return Check(name, "ok", look())
+        except ColibriError as error:
+            return Check(name, "fail", error.message, error.hint, error.code)
+
+    def _registry(self) -> str:
+        rows = self.context.registry.tenants(host=self.context.settings.host)
+        failing = sum(row.last_error is not None for row in rows)
+        return f"tenants on this host: {len(rows)}; failed on their last run: {failing}"
+
+    def _audit(self) -> str:
+        verdict = self.context.audit.verify()
+        if verdict.broken_at:
+            raise ColibriError(
+                "audit_broken", verdict.broken_at, hint="see the runbook audit-broken.md"
+            )
+        return f"intact; lines: {verdict.lines}, segments: {verdict.segments}"
+
+    def _store(self) -> str:
+        return f"collections: {len(self.context.source('embedded').collections())}"
+
+
+def _engine(engine: JailEngine) -> Check:
+    name = f"engine {engine.name}"
+    why = engine.unavailable()
+    if why:
+        return Check(name, "warn", f"not available: {why}")
+    if not engine.isolates:
+        seen = "available; a plain tree that isolates nothing"
+        return Check(name, "warn", seen, "for trials; --engine bubblewrap isolates")
+    return Check(name, "ok", "available")

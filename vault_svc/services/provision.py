@@ -1,0 +1,225 @@
+"""Provision: every tenant's jail holds exactly what its collection says, or stays as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
+
+from vault_svc.domain import paths
+from vault_svc.domain.audit import Event
+from vault_svc.domain.plan import Known, Outcome
+from vault_svc.domain.receipt import Receipt, Removal, recorded_drift
+from vault_svc.domain.secret import SecretSet
+from vault_svc.domain.tenant import Action, Status, Tenant, next_status
+from vault_svc.errors import ColibriError
+from vault_svc.services.batch import Batch, Options, failed
+from vault_svc.services.context import Context, reference
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioner:
+    """Delivers one tenant, or all of this host's, each on its own (rule 6)."""
+
+    context: Context
+
+    def one(self, tenant_id: str, options: Options) -> Outcome:
+        """Deliver one tenant; raise what stops it, `no_collection` for a row without a bucket."""
+        row = self.context.registry.tenant(tenant_id)
+        next_status(row, Action.PROVISION)
+        reference(row)
+        (outcome,) = self._source_group([row], options, wait=True)
+        if outcome.error:
+            raise outcome.error
+        return outcome
+
+    def everyone(self, options: Options) -> Iterator[Outcome]:
+        """Deliver every tenant of this host that is not suspended or offboarded.
+
+        Yields one outcome a tenant, as it happens. Tenants whose lock another process holds
+        are tried again at the end, together: asking a server again for each would take longer.
+        """
+        rows = [
+            row
+            for row in self.context.registry.tenants(host=self.context.settings.host)
+            if row.status in {Status.REGISTERED, Status.ACTIVE}
+        ]
+        yield from _without_bucket(rows)
+        rows = [row for row in rows if row.collection_id is not None]
+        busy, unchanged = [], 0
+        for _source, group in groupby(sorted(rows, key=_by_source), key=lambda row: row.source):
+            for outcome in self._source_group(list(group), options, wait=False):
+                if outcome.error and outcome.error.code == "busy":
+                    busy.append(outcome.tenant_id)
+                    continue
+                unchanged += outcome.result == "unchanged"
+                yield outcome
+        again = sorted(self.context.registry.rows(busy).values(), key=_by_source)
+        for _source, group in groupby(again, key=lambda row: row.source):
+            # Locks are waited for in the order of ids, as everybody does: no two wait in a circle.
+            yield from self._source_group(list(group), options, wait=True)
+        if unchanged and not options.dry_run:
+            self.context.record(Event.UNCHANGED_SUMMARY, unchanged=unchanged)
+
+    def count(self) -> int:
+        """Return how many tenants `everyone` would try."""
+        rows = self.context.registry.tenants(host=self.context.settings.host)
+        return sum(row.status in {Status.REGISTERED, Status.ACTIVE} for row in rows)
+
+    def _source_group(
+        self, rows: Sequence[Tenant], options: Options, *, wait: bool
+    ) -> Iterator[Outcome]:
+        if options.repair:
+            rows, sound = self._split_drifted(rows)
+            yield from sound
+        answers = _Answers(rows, self._resolve)
+        remaining = iter(rows)
+        while batch := list(islice(remaining, self.context.settings.batch_size)):
+            yield from self._locked(batch, answers, options, wait=wait)
+
+    def _resolve(
+        self, listed: Sequence[Tenant]
+    ) -> Iterator[tuple[Tenant, SecretSet | ColibriError]]:
+        """Yield each row as it is now with what the source has for it; never fewer than listed.
+
+        Rows are read again first: one whose generation differs when its turn comes was delivered
+        after the source was asked, and must not get what is older.
+        """
+        fresh = self.context.registry.rows([row.tenant_id for row in listed])
+        rows = [_with_bucket(fresh.get(row.tenant_id), row) for row in listed]
+        yield from zip(rows, self._found(rows), strict=True)
+
+    def _found(self, rows: Sequence[Tenant]) -> Iterator[SecretSet | ColibriError]:
+        answered, failure = 0, None
+        try:
+            stream = self.context.source(rows[0].source).resolve([reference(row) for row in rows])
+            for row, (ref, found) in zip(rows, stream, strict=False):
+                mine = ref.collection_id == row.collection_id
+                yield found if mine else _unanswered(row)
+                answered += 1
+        except ColibriError as error:  # the whole source: each tenant fails with it, by name
+            failure = error
+        yield from (failure or _unanswered(row) for row in rows[answered:])
+
+    def _locked(
+        self,
+        rows: Sequence[Tenant],
+        answers: _Answers,
+        options: Options,
+        *,
+        wait: bool,
+    ) -> Iterator[Outcome]:
+        with ExitStack() as locks:
+            mine = []
+            for row in rows:
+                try:
+                    locks.enter_context(self.context.locks.hold(row.tenant_id, wait=wait))
+                except ColibriError as error:
+                    answers.skip(row)
+                    yield failed(row.tenant_id, error)
+                else:
+                    mine.append(row)
+            try:
+                held = [answers.take(row) for row in mine]
+                known = self._known([row for row, _ in held])
+            except ColibriError as error:  # the registry: this batch fails, the others go on
+                yield from (failed(row.tenant_id, error) for row in mine)
+                return
+            work = [(known[row.tenant_id], found) for row, found in held]
+            listed = {row.tenant_id: row for row, _ in held}
+            yield from Batch(self.context, options).run(work, listed=listed)
+
+    def _known(self, rows: Sequence[Tenant]) -> dict[str, Known]:
+        ids = [row.tenant_id for row in rows]
+        registry = self.context.registry
+        fresh, newest, intents = (
+            registry.rows(ids),
+            registry.newest(ids),
+            registry.open_intents(ids),
+        )
+        return {i: Known(fresh[i], newest.get(i), intents.get(i, ())) for i in ids}
+
+    def _split_drifted(self, rows: Sequence[Tenant]) -> tuple[list[Tenant], list[Outcome]]:
+        """Leave out tenants whose file agrees with its receipt: repair asks no source for them.
+
+        An open intent is drift too: the file may be that of a run that crashed (decision 11).
+        """
+        ids = [row.tenant_id for row in rows]
+        newest, intents = self.context.registry.newest(ids), self.context.registry.open_intents(ids)
+        drifted, sound = [], []
+        for row in rows:
+            try:
+                settled = not intents.get(row.tenant_id)
+                agrees = settled and self._agrees(row, newest.get(row.tenant_id))
+            except ColibriError:
+                agrees = False
+            if agrees:
+                sound.append(Outcome(row.tenant_id, "unchanged"))
+            else:
+                drifted.append(row)
+        return drifted, sound
+
+    def _agrees(self, row: Tenant, newest: Receipt | Removal | None) -> bool:
+        if not isinstance(newest, Receipt):
+            return False
+        found = self.context.delivery.inspect(
+            self.context.agreed_root(row),
+            paths.jail_path(newest.path),
+            max_bytes=self.context.settings.max_env_bytes,
+        )
+        key_id = newest.digest.partition(":")[0]
+        digest = self.context.keys.digest(row.tenant_id, found.content or b"", key_id=key_id)
+        wanted = replace(newest, uid=row.owner_uid, gid=row.owner_gid)
+        return not recorded_drift(found, wanted, digest)
+
+
+_Answer = tuple[Tenant, SecretSet | ColibriError]
+
+
+class _Answers:
+    """The source's answers for rows, in order; it is asked when the first is taken, not before.
+
+    Until then a row can be skipped at no cost: a run that finds every tenant busy asks nobody.
+    """
+
+    def __init__(
+        self, rows: Sequence[Tenant], ask: Callable[[Sequence[Tenant]], Iterator[_Answer]]
+    ) -> None:
+        self._skipped: set[str] = set()
+        self._rows = rows
+        self._ask = ask
+        self._answers: Iterator[_Answer] | None = None
+
+    def skip(self, row: Tenant) -> None:
+        """Pass over a row that is not wanted."""
+        self._skipped.add(row.tenant_id)
+
+    def take(self, row: Tenant) -> _Answer:
+        """Return the answer for a row; rows are taken in their order."""
+        if self._answers is None:
+            self._answers = self._ask([r for r in self._rows if r.tenant_id not in self._skipped])
+        for answer in self._answers:
+            if answer[0].tenant_id == row.tenant_id:
+                return answer
+        return row, _unanswered(row)
+
+
+def _with_bucket(fresh: Tenant | None, listed: Tenant) -> Tenant:
+    return fresh if fresh is not None and fresh.collection_id is not None else listed
+
+
+def _by_source(row: Tenant) -> tuple[str, str]:
+    return row.source, row.tenant_id
+
+
+def _unanswered(row: Tenant) -> ColibriError:
+    return ColibriError(
+        "source_incomplete",
+        f"source '{row.source}' gave no answer for collection '{row.collection}'",
+        hint="run it again; nothing was changed",
+    )
+
+
+def _without_bucket(rows: Sequence[Tenant]) -> Iterator[Outcome]:
+    return (Outcome(row.tenant_id, "no_collection") for row in rows if row.collection_id is None)

@@ -1,0 +1,47 @@
+"""Secrets of collections that colibri itself keeps: set, list, unset, import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from vault_svc.domain import names
+from vault_svc.domain.audit import Event
+from vault_svc.domain.secret import CollectionRef, SecretInfo, SecretValue
+from vault_svc.ports.secret_source import SecretWriter
+from vault_svc.services.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The operator's write side."""
+
+    context: Context
+    writer: Callable[[str], SecretWriter]
+
+    def change(
+        self,
+        source: str,
+        collection: str,
+        updates: Mapping[str, SecretValue | None],
+        *,
+        create: bool,
+    ) -> tuple[CollectionRef, int]:
+        """Set and unset variables in one step; audit their names and the new revision."""
+        names.collection_name(collection)
+        for name in updates:
+            names.variable(name, allowed=self.context.settings.allowed_variables)
+        ref, revision = self.writer(source).change(collection, updates, create=create)
+        self.context.record(
+            Event.COLLECTION_CHANGED,
+            collection=ref.name,
+            collection_id=ref.collection_id,
+            revision=revision,
+            set=sorted(name for name, value in updates.items() if value is not None),
+            unset=sorted(name for name, value in updates.items() if value is None),
+        )
+        return ref, revision
+
+    def infos(self, source: str, collection: str) -> tuple[SecretInfo, ...]:
+        """Return names, lengths and ages."""
+        return self.writer(source).infos(names.collection_name(collection))

@@ -1,0 +1,294 @@
+"""Tenants: register, update, list; every name, root and collection is proven before a row is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+
+from vault_svc.domain import dotenv, names, paths
+from vault_svc.domain.audit import Event
+from vault_svc.domain.receipt import Owner, Receipt
+from vault_svc.domain.secret import CollectionRef
+from vault_svc.domain.tenant import Action, Status, Tenant, next_status
+from vault_svc.errors import ColibriError
+from vault_svc.ports.delivery import JailRoot
+from vault_svc.services.context import Context
+from vault_svc.services.removal import Remover
+
+TIERS = ("standard", "scratch", "community")
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What an operator says of a tenant; None means the setting's default, or the tenant's id."""
+
+    tenant_id: str
+    jail: str | None = None
+    jail_root: str | None = None
+    collection: str | None = None
+    source: str | None = None
+    env_path: str = "/.env"
+    owner: Owner | None = None
+    tier: str = "standard"
+    profile: str | None = None
+    engine: str | None = None
+    no_collection: bool = False
+    create_jail: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What `update-tenant` may change; None leaves it."""
+
+    jail: str | None = None
+    jail_root: str | None = None
+    collection: str | None = None
+    env_path: str | None = None
+    owner: Owner | None = None
+    profile: str | None = None
+    no_collection: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tenants:
+    """The registry's use cases."""
+
+    context: Context
+
+    def register(self, asked: Registration) -> Tenant:
+        """Check everything, then insert the row; raise the code of the first thing wrong."""
+        tenant_id = names.tenant_id(asked.tenant_id)
+        if asked.tier not in TIERS:
+            raise _choice("tier", asked.tier, TIERS)
+        jail = names.jail_name(asked.jail or tenant_id)
+        paths.jail_path(asked.env_path)
+        profile = self._profile(asked.profile or self.context.settings.default_profile)
+        owner = self._owner(asked.owner)
+        source = asked.source or self.context.settings.default_source
+        collection = self._collection(source, asked.collection or tenant_id, asked.no_collection)
+        engine = asked.engine or self.context.settings.default_engine
+        self._refuse_unisolated(engine, asked.tier)
+        self._refuse_taken(tenant_id, jail)
+        self._refuse_taken_collection(source, collection)
+        with self._created_jail(engine, jail, owner) if asked.create_jail else nullcontext():
+            root = self._prove(engine, jail, asked.jail_root, tenant_id)
+            row = self._row(asked, jail, root, source, collection, profile, owner, engine)
+            self.context.registry.add(row)
+        self.context.record(Event.TENANT_REGISTERED, tenant_id, **_facts(row))
+        return row
+
+    def _row(
+        self,
+        asked: Registration,
+        jail: str,
+        root: JailRoot,
+        source: str,
+        collection: CollectionRef,
+        profile: str,
+        owner: Owner,
+        engine: str,
+    ) -> Tenant:
+        now = self.context.clock.now()
+        return Tenant(
+            tenant_id=asked.tenant_id,
+            host=self.context.settings.host,
+            engine=engine,
+            jail=jail,
+            jail_root=root.path,
+            source=source,
+            collection=collection.name,
+            collection_id=collection.collection_id or None,
+            profile=profile,
+            delivery="file",
+            mounts=(),
+            env_path=asked.env_path,
+            owner_uid=owner.uid,
+            owner_gid=owner.gid,
+            tier=asked.tier,
+            status=Status.REGISTERED,
+            generation=0,
+            last_error=None,
+            created_at=now,
+            updated_at=now,
+            root_ino=root.ino,
+        )
+
+    def update(self, tenant_id: str, changes: Changes) -> Tenant:
+        """Change a row; a delivered file whose place changes is removed first (decision 4)."""
+        with self.context.locks.hold(tenant_id):
+            row = self.context.registry.tenant(tenant_id)
+            if row.status is Status.OFFBOARDED:
+                next_status(row, Action.SUSPEND)
+            changed = self._changed(row, changes)
+            if changed == row:
+                return row
+            row = self._clear_old_place(row, changed)
+            changed = replace(
+                changed,
+                status=row.status,
+                generation=row.generation,
+                updated_at=self.context.clock.now(),
+            )
+            self.context.registry.update(changed, expected=row)
+            self.context.record(Event.TENANT_UPDATED, tenant_id, **_facts(changed))
+            return changed
+
+    def _changed(self, row: Tenant, changes: Changes) -> Tenant:
+        changed = row
+        if changes.owner:
+            owner = self._owner(changes.owner)
+            changed = replace(changed, owner_uid=owner.uid, owner_gid=owner.gid)
+        if changes.profile:
+            changed = replace(changed, profile=self._profile(changes.profile))
+        if changes.env_path:
+            paths.jail_path(changes.env_path)
+            changed = replace(changed, env_path=changes.env_path)
+        if changes.collection or changes.no_collection:
+            ref = self._collection(row.source, changes.collection or "", changes.no_collection)
+            self._refuse_taken_collection(row.source, ref, but=row.tenant_id)
+            collection_id = ref.collection_id or None
+            changed = replace(changed, collection=ref.name, collection_id=collection_id)
+        if changes.jail or changes.jail_root:
+            jail = names.jail_name(changes.jail or row.jail)
+            root = self._prove(row.engine, jail, changes.jail_root, row.tenant_id)
+            changed = replace(changed, jail=jail, jail_root=root.path, root_ino=root.ino)
+        return changed
+
+    def _clear_old_place(self, row: Tenant, changed: Tenant) -> Tenant:
+        moved = (row.env_path, row.jail_root, row.root_ino, row.collection_id) != (
+            changed.env_path,
+            changed.jail_root,
+            changed.root_ino,
+            changed.collection_id,
+        )
+        newest = self.context.registry.newest([row.tenant_id]).get(row.tenant_id)
+        delivered = newest.path if isinstance(newest, Receipt) else ""
+        if not delivered and self.context.registry.open_intents([row.tenant_id]):
+            delivered = row.env_path  # a crash left the file there before there was a receipt
+        if not moved or not delivered:
+            return row
+        if changed.jail == row.jail:  # made anew or moved: its tree is where the engine has it
+            row = replace(row, jail_root=changed.jail_root, root_ino=changed.root_ino)
+        Remover(self.context).take_out(row, delivered)
+        return self.context.registry.tenant(row.tenant_id)
+
+    def _profile(self, name: str) -> str:
+        if name not in dotenv.PROFILES:
+            raise _choice("profile", name, dotenv.PROFILES)
+        return name
+
+    def _owner(self, owner: Owner | None) -> Owner:
+        settings = self.context.settings
+        owner = owner or Owner(settings.default_owner_uid, settings.default_owner_gid)
+        if os.geteuid() != 0 and (owner.uid, owner.gid) != (os.geteuid(), os.getegid()):
+            raise ColibriError(
+                "owner_unmapped",
+                f"an ordinary user cannot give files to {owner.uid}:{owner.gid}",
+                hint=f"run colibri as root, or use --owner {os.geteuid()}:{os.getegid()}",
+            )
+        return owner
+
+    def _collection(self, source: str, name: str, no_collection: bool) -> CollectionRef:
+        if no_collection:
+            return CollectionRef("", "")
+        return self.context.source(source).locate(name)
+
+    def _refuse_unisolated(self, engine: str, tier: str) -> None:
+        isolates = self.context.engine(engine).isolates
+        if not isolates and os.geteuid() != 0 and tier != "scratch":
+            raise ColibriError(
+                "jail_root_not_allowed",
+                f"engine '{engine}' isolates nothing from your own account",
+                hint="use --tier scratch for a trial, or --engine bubblewrap, or run as root",
+            )
+
+    def _refuse_taken(self, tenant_id: str, jail: str) -> None:
+        row = self.context.registry.rows([tenant_id]).get(tenant_id)
+        if row:
+            if row.status is Status.REGISTERED and not self.context.last_said(tenant_id):
+                # A crash came between the row and its line.
+                self.context.record(Event.TENANT_REGISTERED, tenant_id, **_facts(row))
+            raise ColibriError(
+                "tenant_exists",
+                f"tenant '{tenant_id}' is registered already",
+                hint=f"colibri show-tenant {tenant_id}",
+                tenant=tenant_id,
+            )
+        holder = self.context.registry.by_jail(self.context.settings.host, jail)
+        if holder:
+            raise ColibriError(
+                "jail_taken",
+                f"jail '{jail}' belongs to tenant '{holder.tenant_id}'",
+                hint="choose another jail with --jail",
+            )
+
+    def _refuse_taken_collection(self, source: str, ref: CollectionRef, *, but: str = "") -> None:
+        """Look before a jail is made, or a file taken out, for nothing.
+
+        The registry's index is what really decides. but: the tenant that may have it.
+        """
+        for row in self.context.registry.tenants() if ref.collection_id else ():
+            same = (row.source, row.collection_id) == (source, ref.collection_id)
+            if same and row.status is not Status.OFFBOARDED and row.tenant_id != but:
+                raise ColibriError(
+                    "collection_taken",
+                    f"collection '{ref.name}' belongs to tenant '{row.tenant_id}'",
+                    hint="each tenant has a collection of its own: choose one with --collection",
+                )
+
+    @contextmanager
+    def _created_jail(self, engine: str, jail: str, owner: Owner) -> Iterator[None]:
+        """Make a jail, and take it away again if the block fails: running it again must work."""
+        made = self.context.engine(engine).create(jail, owner)
+        try:
+            self.context.record(Event.JAIL_CREATED, jail=jail, engine=engine, root=made.root)
+            yield
+        except ColibriError:
+            with suppress(ColibriError):
+                # Somebody may have registered it meanwhile: then it is theirs.
+                if not self.context.registry.by_jail(self.context.settings.host, jail):
+                    self.context.engine(engine).destroy(jail)
+                    self.context.record(Event.JAIL_DESTROYED, jail=jail, engine=engine)
+            raise
+
+    def _prove(self, engine: str, jail: str, expected: str | None, tenant_id: str) -> JailRoot:
+        """Return the proven root: the engine's answer, plain, allowed, nobody else's."""
+        root = self.context.engine(engine).root_of(jail)
+        if expected is not None and expected != root:
+            raise ColibriError(
+                "jail_root_mismatch",
+                f"engine '{engine}' says jail '{jail}' is at '{root}', not at '{expected}'",
+                hint="leave --jail-root out, or name the jail that is there with --jail",
+            )
+        ino = self.context.delivery.prove_root(JailRoot(root))
+        self.context.refuse_other_hosts_jail(JailRoot(root, ino))
+        for other in self.context.registry.roots_around(self.context.settings.host, root):
+            if other.tenant_id != tenant_id:
+                raise ColibriError(
+                    "jail_taken" if other.jail_root == root else "jail_nested",
+                    f"the root '{root}' meets the jail of tenant '{other.tenant_id}'",
+                    hint="give each tenant a jail of its own",
+                )
+        return JailRoot(root, ino)
+
+
+def _choice(what: str, given: str, known: Iterable[str]) -> ColibriError:
+    return ColibriError(
+        "usage", f"there is no {what} '{given[:40]}'", hint="one of: " + ", ".join(known)
+    )
+
+
+def _facts(row: Tenant) -> dict[str, object]:
+    return {
+        "jail": row.jail,
+        "jail_root": row.jail_root,
+        "engine": row.engine,
+        "source": row.source,
+        "collection_id": row.collection_id,
+        "env_path": row.env_path,
+        "owner": f"{row.owner_uid}:{row.owner_gid}",
+        "profile": row.profile,
+        "tier": row.tier,
+    }

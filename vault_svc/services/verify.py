@@ -1,0 +1,67 @@
+"""Verify: does each jail still hold what the newest receipt says, without reading a source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vault_svc.domain import paths
+from vault_svc.domain.receipt import Found, Receipt, Removal, recorded_drift
+from vault_svc.domain.tenant import Status, Tenant
+from vault_svc.errors import ColibriError
+from vault_svc.services.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One tenant's state: `ok`, `not_delivered`, `drift` (with what differs) or `failed`."""
+
+    tenant_id: str
+    state: str
+    drift: tuple[str, ...] = ()
+    generation: int = 0
+    error: ColibriError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """Compares jails with receipts."""
+
+    context: Context
+
+    def one(self, tenant_id: str) -> Finding:
+        """Return a tenant's finding; raise what kept the jail from being looked at."""
+        row = self.context.registry.tenant(tenant_id)
+        newest = self.context.registry.newest([tenant_id]).get(tenant_id)
+        return self._look(row, newest)
+
+    def everyone(self) -> Iterator[Finding]:
+        """Yield a finding for each tenant of this host that is not offboarded."""
+        rows = self.context.registry.tenants(host=self.context.settings.host)
+        rows = [row for row in rows if row.status is not Status.OFFBOARDED]
+        newest = self.context.registry.newest([row.tenant_id for row in rows])
+        for row in rows:
+            try:
+                yield self._look(row, newest.get(row.tenant_id))
+            except ColibriError as error:
+                named = error.for_tenant(row.tenant_id)
+                yield Finding(row.tenant_id, "failed", generation=row.generation, error=named)
+
+    def _look(self, row: Tenant, newest: Receipt | Removal | None) -> Finding:
+        if row.status is Status.OFFBOARDED and self.context.registry.by_jail(row.host, row.jail):
+            return Finding(row.tenant_id, "ok", (), row.generation)  # the jail is another's now
+        found = self._inspect(row, newest.path if newest else row.env_path)
+        if isinstance(newest, Receipt):
+            key_id = newest.digest.partition(":")[0]
+            digest = self.context.keys.digest(row.tenant_id, found.content or b"", key_id=key_id)
+            drift = recorded_drift(found, newest, digest)
+            state = "drift" if drift else "ok"
+            return Finding(row.tenant_id, state, drift, newest.generation)
+        if found.kind != "missing":
+            return Finding(row.tenant_id, "drift", (f"unexpected {found.kind}",), row.generation)
+        return Finding(row.tenant_id, "ok" if newest else "not_delivered", (), row.generation)
+
+    def _inspect(self, row: Tenant, path: str) -> Found:
+        root = self.context.agreed_root(row)
+        limit = self.context.settings.max_env_bytes
+        return self.context.delivery.inspect(root, paths.jail_path(path), max_bytes=limit)

@@ -1,0 +1,358 @@
+"""Builds the services from the settings; the only file that names adapters.
+
+Everything is built when first asked for, so that a command pays only for what it uses.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vault_svc.config import Settings
+from vault_svc.errors import ColibriError, not_initialised
+from vault_svc.ports.audit_log import AuditLog
+from vault_svc.ports.credential_store import CredentialStore, HostKeys
+from vault_svc.ports.delivery import Delivery
+from vault_svc.ports.jail_engine import JailEngine
+from vault_svc.ports.registry import TenantReader
+from vault_svc.ports.secret_source import SecretSource, SecretWriter
+from vault_svc.ports.source_admin import SourceAdmin
+
+if TYPE_CHECKING:
+    from vault_svc.adapters.registry.lazy import LazyRegistry
+    from vault_svc.adapters.sources.embedded import EmbeddedSource
+    from vault_svc.adapters.sources.vaultwarden.admin import VaultwardenAdmin
+    from vault_svc.adapters.sources.vaultwarden.source import VaultwardenSource
+    from vault_svc.services.audit import Auditing
+    from vault_svc.services.context import Context
+    from vault_svc.services.doctor import Doctor
+    from vault_svc.services.jails import Jails
+    from vault_svc.services.keys import Keys
+    from vault_svc.services.provision import Provisioner
+    from vault_svc.services.removal import Remover
+    from vault_svc.services.secrets import Secrets
+    from vault_svc.services.sources import Sources
+    from vault_svc.services.tenants import Tenants
+    from vault_svc.services.verify import Verifier
+
+ENGINES = ("directory", "bubblewrap")
+SOURCES = ("embedded", "vaultwarden")
+WRITABLE_SOURCES = ("embedded",)
+SERVER_SOURCES = ("vaultwarden",)
+
+
+class Services:
+    """The use cases over the configured adapters."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the settings; open nothing yet. Raises `usage` for defaults that are not there."""
+        self.settings = settings
+        if settings.default_engine not in ENGINES:
+            raise _unknown("jail engine (setting default_engine)", settings.default_engine, ENGINES)
+        if settings.default_source not in SOURCES:
+            raise _unknown("source (setting default_source)", settings.default_source, SOURCES)
+        self._built_engines: dict[str, JailEngine] = {}
+
+    def initialise(self) -> tuple[str, ...]:
+        """Make the state directory, its keys and the registry; return what was made."""
+        from vault_svc.adapters.state import make_state
+
+        settings = self.settings
+        made = make_state(settings.daemon_data_dir, settings.jail_root_base)
+        if self._registry.initialise():
+            made = (*made, "registry")
+        return (*made, *self.keys.initialise())
+
+    @cached_property
+    def tenants(self) -> Tenants:
+        """Register, update."""
+        from vault_svc.services.tenants import Tenants
+
+        return Tenants(self._context)
+
+    @cached_property
+    def provisioner(self) -> Provisioner:
+        """Provision."""
+        from vault_svc.services.provision import Provisioner
+
+        return Provisioner(self._context)
+
+    @cached_property
+    def verifier(self) -> Verifier:
+        """Verify."""
+        from vault_svc.services.verify import Verifier
+
+        return Verifier(self._context)
+
+    @cached_property
+    def remover(self) -> Remover:
+        """Suspend, revoke, offboard, resume."""
+        from vault_svc.services.removal import Remover
+
+        return Remover(self._context)
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """Set, list, unset, import."""
+        from vault_svc.services.secrets import Secrets
+
+        return Secrets(self._context, self._writer)
+
+    @cached_property
+    def sources(self) -> Sources:
+        """Log in to servers, test, show, log out."""
+        from vault_svc.adapters.state import record_default_source
+        from vault_svc.services.sources import Sources
+
+        data_dir = self.settings.daemon_data_dir
+        return Sources(
+            self._context,
+            self._credentials,
+            self._admin,
+            lambda source: record_default_source(data_dir, source),
+        )
+
+    @cached_property
+    def jails(self) -> Jails:
+        """Create, list, destroy."""
+        from vault_svc.services.jails import Jails
+
+        self._require_state()
+        return Jails(self._context, self._engines)
+
+    @cached_property
+    def keys(self) -> Keys:
+        """Make and rotate keys."""
+        from vault_svc.adapters.credentials.hostkeys import fresh_host_key
+        from vault_svc.services.keys import Keys
+
+        makers = {
+            self.settings.host_key: fresh_host_key,
+            self.settings.embedded_identity: self._embedded.first_identity,
+        }
+        return Keys(self._context, self._credentials, makers, self._writer)
+
+    @cached_property
+    def doctor(self) -> Doctor:
+        """Look at this host."""
+        from vault_svc.services.doctor import Doctor
+
+        return Doctor(self._context, self._engines, lambda: f"by {self._walk}", self._unproven())
+
+    def _unproven(self) -> list[str]:
+        """Name what is in use here and has not run against the real thing (decision 27)."""
+        parts = [] if sys.platform == "linux" else [f"system {sys.platform}"]
+        return parts + (["registry PostgreSQL"] * self.settings.db_url.startswith("postgresql"))
+
+    @cached_property
+    def auditing(self) -> Auditing:
+        """Put a broken audit log aside."""
+        from vault_svc.services.audit import Auditing
+
+        return Auditing(self._context)
+
+    @property
+    def reader(self) -> TenantReader:
+        """Rows and records, for commands that only look."""
+        return self._registry
+
+    @property
+    def audit(self) -> AuditLog:
+        """The audit log, for commands that only look."""
+        self._require_state()
+        return self._audit
+
+    def _require_state(self) -> None:
+        """Raise `usage` where there is nothing to look at, rather than show an empty list."""
+        if not Path(self.settings.inside("audit")).is_dir():
+            raise not_initialised(self.settings.daemon_data_dir)
+
+    def isolates(self, engine: str) -> bool:
+        """Say whether an engine keeps its tenants from the host's files."""
+        return self._engine(engine).isolates
+
+    @cached_property
+    def _context(self) -> Context:
+        from vault_svc.adapters.clock import SystemClock
+        from vault_svc.adapters.locks import FileLocks
+        from vault_svc.services.context import Context
+
+        return Context(
+            settings=self.settings,
+            registry=self._registry,
+            audit=self._audit,
+            delivery=self._delivery,
+            locks=FileLocks(
+                self.settings.inside("provision.lock"),
+                timeout_seconds=self.settings.lock_timeout_seconds,
+            ),
+            keys=self._host_keys,
+            clock=SystemClock(),
+            source=self._source,
+            engine=self._engine,
+        )
+
+    @cached_property
+    def _registry(self) -> LazyRegistry:
+        from vault_svc.adapters.registry.lazy import LazyRegistry
+
+        return LazyRegistry(
+            self.settings.db_url,
+            self.settings.db_path,
+            busy_timeout_seconds=self.settings.db_busy_timeout_seconds,
+            receipts_kept=self.settings.receipts_kept,
+        )
+
+    @cached_property
+    def _audit(self) -> AuditLog:
+        from vault_svc.adapters.audit.jsonl import JsonlAudit
+        from vault_svc.adapters.clock import SystemClock
+
+        return JsonlAudit(
+            self.settings.inside("audit"),
+            self._host_keys,
+            SystemClock(),
+            self._registry.audit_head,
+            segment_bytes=self.settings.audit_segment_bytes,
+            segments_kept=self.settings.audit_segments_kept,
+            reserve_bytes=self.settings.audit_reserve_bytes,
+            lock_timeout_seconds=self.settings.lock_timeout_seconds,
+        )
+
+    @cached_property
+    def _credentials(self) -> CredentialStore:
+        from vault_svc.adapters.credentials.store import UriCredentials
+
+        return UriCredentials()
+
+    @cached_property
+    def _host_keys(self) -> HostKeys:
+        from vault_svc.adapters.credentials.hostkeys import StoredHostKeys
+
+        return StoredHostKeys(self._credentials, self.settings.host_key)
+
+    @cached_property
+    def _delivery(self) -> Delivery:
+        from vault_svc.adapters.delivery import ConfinedDelivery
+
+        made = ConfinedDelivery(
+            self.settings.jail_root_base,
+            state_dir=self.settings.daemon_data_dir,
+            walk=self.settings.walk,
+            allow_walk_fallback=self.settings.allow_walk_fallback,
+            create_parents=self.settings.create_parents,
+        )
+        self._walk = made.walk
+        return made
+
+    @cached_property
+    def _embedded(self) -> EmbeddedSource:
+        from vault_svc.adapters.clock import SystemClock
+        from vault_svc.adapters.sources.embedded import EmbeddedSource, Limits
+
+        return EmbeddedSource(
+            self.settings.inside("store"),
+            self._credentials,
+            self.settings.embedded_identity,
+            SystemClock(),
+            limits=Limits(
+                self.settings.max_value_bytes,
+                self.settings.max_secrets_per_collection,
+                self.settings.max_collection_bytes,
+            ),
+            allowed_variables=self.settings.allowed_variables,
+            lock_timeout_seconds=self.settings.lock_timeout_seconds,
+        )
+
+    @cached_property
+    def _vaultwarden(self) -> VaultwardenAdmin:
+        import time
+
+        from vault_svc.adapters.clock import SystemClock
+        from vault_svc.adapters.sources.vaultwarden.admin import VaultwardenAdmin
+        from vault_svc.adapters.sources.vaultwarden.breaker import Breaker
+        from vault_svc.adapters.sources.vaultwarden.options import Options
+        from vault_svc.adapters.sources.vaultwarden.session import TRANSPORTS, Sessions
+
+        settings, clock = self.settings, SystemClock()
+        if settings.bw_transport not in TRANSPORTS:
+            raise _unknown("transport of bw", settings.bw_transport, tuple(TRANSPORTS))
+        options = Options(
+            data_dir=settings.daemon_data_dir,
+            runtime_dir=settings.bw_runtime_dir,
+            transport=settings.bw_transport,
+            bw_path=settings.bw_path,
+            node_path=settings.node_path,
+            untested_version=settings.bw_untested_version,
+            timeout_seconds=settings.bw_timeout_seconds,
+            lock_timeout_seconds=settings.bw_lock_timeout_seconds,
+            max_output_bytes=settings.bw_max_output_bytes,
+            max_memory_bytes=settings.bw_max_memory_bytes,
+            max_appdata_bytes=settings.bw_max_appdata_bytes,
+            backoff_seconds=settings.bw_backoff_seconds,
+            backoff_limit_seconds=settings.bw_backoff_limit_seconds,
+        )
+        return VaultwardenAdmin(
+            self._credentials,
+            settings.vaultwarden_credential,
+            options,
+            Sessions(options, clock),
+            Breaker(options, clock, time.sleep),
+        )
+
+    @cached_property
+    def _vaultwarden_source(self) -> VaultwardenSource:
+        from vault_svc.adapters.sources.vaultwarden.options import Rules
+        from vault_svc.adapters.sources.vaultwarden.source import VaultwardenSource
+
+        settings, admin = self.settings, self._vaultwarden
+        rules = Rules(
+            settings.allowed_variables,
+            settings.ignored_items,
+            settings.shared_items,
+            settings.max_value_bytes,
+            settings.max_secrets_per_collection,
+            settings.max_collection_bytes,
+        )
+        return VaultwardenSource(admin.stored, admin.sessions, admin.breaker, rules)
+
+    def _source(self, name: str) -> SecretSource:
+        if name not in SOURCES:
+            raise _unknown("source", name, SOURCES)
+        return self._vaultwarden_source if name == "vaultwarden" else self._embedded
+
+    def _writer(self, name: str) -> SecretWriter:
+        if name not in WRITABLE_SOURCES:
+            raise _unknown("source colibri can write to", name, WRITABLE_SOURCES)
+        return self._embedded
+
+    def _admin(self, name: str) -> SourceAdmin:
+        if name not in SERVER_SOURCES:
+            raise _unknown("source with a server", name, SERVER_SOURCES)
+        return self._vaultwarden
+
+    def _engine(self, name: str) -> JailEngine:
+        if name not in ENGINES:
+            raise _unknown("jail engine", name, ENGINES)
+        if name not in self._built_engines:
+            self._built_engines[name] = self._build_engine(name)
+        return self._built_engines[name]
+
+    def _build_engine(self, name: str) -> JailEngine:
+        if name == "bubblewrap":
+            from vault_svc.adapters.jails.bubblewrap import BubblewrapEngine
+
+            return BubblewrapEngine(self.settings.jail_root_base)
+        from vault_svc.adapters.jails.directory import DirectoryEngine
+
+        return DirectoryEngine(self.settings.jail_root_base)
+
+    def _engines(self) -> Sequence[JailEngine]:
+        return [self._engine(name) for name in ENGINES]
+
+
+def _unknown(what: str, name: str, known: Sequence[str]) -> ColibriError:
+    return ColibriError("usage", f"there is no {what} '{name[:40]}'", hint=", ".join(known))
