@@ -10,6 +10,7 @@ import typer
 from cli import (
     cmd_audit,
     cmd_doctor,
+    cmd_hook,
     cmd_jail,
     cmd_key,
     cmd_proof,
@@ -17,6 +18,7 @@ from cli import (
     cmd_secret,
     cmd_source,
     cmd_tenants,
+    faults,
     output,
 )
 from cli.session import Session
@@ -88,6 +90,7 @@ for module in (cmd_tenants, cmd_provision, cmd_doctor, cmd_proof):
 app.add_typer(cmd_secret.app, name="secret")
 app.add_typer(cmd_source.app, name="source")
 app.add_typer(cmd_jail.app, name="jail")
+app.add_typer(cmd_hook.app, name="hook")
 app.add_typer(cmd_key.app, name="key")
 app.add_typer(cmd_audit.app, name="audit")
 
@@ -148,18 +151,9 @@ def _unknown(words: str, hint: str) -> tuple[str, str]:
 
 def _internal(error: BaseException, *, as_json: bool, verbose: bool) -> int:
     """Report a fault by type and place only: messages and locals could hold a value."""
-    frames = []
-    trace = error.__traceback__
-    while trace:
-        code = trace.tb_frame.f_code
-        frames.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
-        trace = trace.tb_next
-    where = frames[-1] if frames else "?"
-    wrapped = ColibriError(
-        "internal", f"{type(error).__name__} at {where}", hint="please report it with --verbose"
-    )
+    wrapped = faults.internal(error)
     output.failure(wrapped, as_json=as_json)
     if verbose:
-        for frame in frames:
+        for frame in faults.frames(error):
             output.say(f"  {frame}")
     return wrapped.status

@@ -199,7 +199,7 @@ def _say_left_out(outcomes: Sequence[Outcome], *, verbose: bool) -> None:
 
 def _report_one(outcome: Outcome, as_json: bool) -> None:
     if as_json:
-        output.document("provision", _outcome_body(outcome))
+        output.document("provision", outcome_body(outcome))
         return
     for warning in outcome.warnings:
         output.say(f"warning: {warning}")
@@ -213,7 +213,7 @@ def _report_one(outcome: Outcome, as_json: bool) -> None:
 def _report_all(outcomes: list[Outcome], as_json: bool, late: ColibriError | None) -> None:
     outcomes.sort(key=lambda outcome: outcome.tenant_id)
     if as_json:
-        output.listing("provision-all", (_outcome_body(outcome) for outcome in outcomes))
+        output.listing("provision-all", (outcome_body(outcome) for outcome in outcomes))
     else:
         shown = [outcome for outcome in outcomes if outcome.result != "unchanged"]
         rows = [
@@ -284,7 +284,8 @@ def _why(words: str, error: ColibriError | None) -> str:
     return error.line() if error else words or "-"
 
 
-def _outcome_body(outcome: Outcome) -> dict[str, Any]:
+def outcome_body(outcome: Outcome) -> dict[str, Any]:
+    """Return what came of one tenant as the JSON contract has it."""
     return {
         "tenant_id": outcome.tenant_id,
         "result": outcome.result,

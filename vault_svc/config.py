@@ -50,6 +50,8 @@ class Settings:
     walk: str
     batch_size: int
     write_concurrency: int
+    hook_timeout_seconds: float
+    unregistered_jails: str
     lock_timeout_seconds: float
     db_busy_timeout_seconds: float
     max_value_bytes: int
@@ -102,6 +104,8 @@ def _defaults(data_dir: str) -> dict[str, Any]:
         "walk": "auto",
         "batch_size": 64,
         "write_concurrency": 8,
+        "hook_timeout_seconds": 60.0,
+        "unregistered_jails": "start",
         "lock_timeout_seconds": 30.0,
         "db_busy_timeout_seconds": 10.0,
         "max_value_bytes": 131_000,
@@ -289,6 +293,8 @@ def _checked(settings: Settings) -> Settings:
         raise _wrong("setting 'host' is no name", "leave it out for the host's name")
     if settings.walk not in {"auto", "openat2", "portable"}:
         raise _wrong("setting 'walk' takes auto, openat2 or portable", "leave it out")
+    if settings.unregistered_jails not in {"start", "refuse"}:
+        raise _wrong("setting 'unregistered_jails' takes start or refuse", "leave it out")
     if settings.db_url and not settings.db_url.startswith(_DATABASES):
         raise _wrong(
             "setting 'db_url' names a database colibri does not know", " or ".join(_DATABASES)

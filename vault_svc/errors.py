@@ -71,6 +71,7 @@ CODES: Final[dict[str, Code]] = {
     "drift": Code(8, "delivered state differs from what was recorded"),
     "partial": Code(9, "some of many failed"),
     "busy": Code(10, "another process holds what this one needs", retryable=True),
+    "hook_timeout": Code(10, "the delivery was not done in the hook's time", retryable=True),
     "no_space": Code(10, "no space left", retryable=True),
     "read_only": Code(10, "the file system is read-only", retryable=True),
     "audit_unwritable": Code(10, "the audit log cannot be written", retryable=True),
@@ -98,6 +99,7 @@ HINTS: Final[dict[str, str]] = {
     "path_missing": "make the directory, then run it again",
     "tampered": "stop the jail, look who changes its tree, then run it again",
     "busy": "run it again in a moment",
+    "hook_timeout": "run it again; if it stays, raise the setting hook_timeout_seconds",
     "no_space": "free some space and run it again; nothing was lost",
     "read_only": "remount the file system read-write; nothing was lost",
 }

@@ -6,7 +6,7 @@ Everything is built when first asked for, so that a command pays only for what i
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vault_svc.services.audit import Auditing
     from vault_svc.services.context import Context
     from vault_svc.services.doctor import Doctor
+    from vault_svc.services.hook import Hook
     from vault_svc.services.jails import Jails
     from vault_svc.services.keys import Keys
     from vault_svc.services.provision import Provisioner
@@ -79,6 +80,19 @@ class Services:
         from vault_svc.services.provision import Provisioner
 
         return Provisioner(self._context)
+
+    @cached_property
+    def hook(self) -> Hook:
+        """Answer a spawner."""
+        from vault_svc.services.hook import Hook
+
+        return Hook(self._context)
+
+    def in_time(self, act: Callable[[], bytes]) -> bytes | None:
+        """Return what act returns in a child of ours; None without an answer in the hook's time."""
+        from vault_svc.hazmat.deadline import bounded
+
+        return bounded(act, self.settings.hook_timeout_seconds)
 
     @cached_property
     def verifier(self) -> Verifier:

@@ -39,6 +39,13 @@ STORY = [
     ("provision", "provision acme --dry-run", 0),
     ("provision", "provision acme", 0),
     ("provision", "provision acme", 0),
+    ("hook-run", "hook run --jail acme --root {home}/state/jails/acme/root", 0),
+    ("error", "hook run --jail nobody --root {home}/state/jails/nobody/root", 3),
+    (
+        "hook-run",
+        "hook run --jail acme --root {home}/state/jails --on-provision-failure continue",
+        0,
+    ),
     ("provision-all", "provision --all", 9),
     ("verify", "verify --all", 0),
     ("error", "provision bare", 3),
@@ -91,6 +98,7 @@ def _tell(cli: Cli, schema: str, line: str, status: int) -> Result:
     if (schema, status) == ("audit-verify", 10):
         log = cli.state / "audit" / "audit.jsonl"
         log.write_bytes(log.read_bytes().replace(b"jail_created", b"jail_deleted", 1))
+    line = line.format(home=cli.home)
     return cli.process(*line.split(), "--json", stdin=STDIN.get(" ".join(line.split()[:2]), b""))
 
 

@@ -19,6 +19,7 @@ class Event(StrEnum):
     ADOPTED = "adopted"
     DELIVERY_FAILED = "delivery_failed"
     DISPLACED = "displaced"
+    STARTED_REGARDLESS = "started_regardless"
     UNCHANGED_SUMMARY = "unchanged_summary"
     WILL_REMOVE = "will_remove"
     REMOVED = "removed"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vault_svc.config import Settings
@@ -23,7 +23,10 @@ from vault_svc.ports.secret_source import SecretSource
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Everything a use case may reach; `source` and `engine` raise `usage` for unknown names."""
+    """Everything a use case may reach; `source` and `engine` raise `usage` for unknown names.
+
+    announced: roots by jail that a spawner vouches for, in whose place no engine is asked.
+    """
 
     settings: Settings
     registry: Registry
@@ -34,6 +37,7 @@ class Context:
     clock: Clock
     source: Callable[[str], SecretSource]
     engine: Callable[[str], JailEngine]
+    announced: Mapping[str, str] = field(default_factory=dict)
 
     def agreed_root(self, tenant: Tenant) -> JailRoot:
         """Return the jail root that engine and row agree on; raise `jail_root_mismatch`."""
@@ -46,11 +50,13 @@ class Context:
                 " old one",
                 tenant=tenant.tenant_id,
             )
-        root = self.engine(tenant.engine).root_of(tenant.jail)
+        spawner = self.announced.get(tenant.jail)
+        root = spawner or self.engine(tenant.engine).root_of(tenant.jail)
         if root != tenant.jail_root:
+            who = "the spawner" if spawner else f"engine '{tenant.engine}'"
             raise ColibriError(
                 "jail_root_mismatch",
-                f"engine '{tenant.engine}' says jail '{tenant.jail}' is at '{root}',"
+                f"{who} says jail '{tenant.jail}' is at '{root}',"
                 f" the registry says '{tenant.jail_root}'",
                 hint=f"colibri update-tenant {tenant.tenant_id} --jail {tenant.jail}",
                 tenant=tenant.tenant_id,

@@ -1,0 +1,57 @@
+"""The spawner hook: a jail was just made, its tenant's secrets belong in it before it runs.
+
+Nothing here asks an engine: inside a hook its program may hold a lock until we answer (decision 8).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from vault_svc.domain import names
+from vault_svc.domain.audit import Event
+from vault_svc.domain.plan import Outcome
+from vault_svc.domain.tenant import Tenant
+from vault_svc.errors import ColibriError
+from vault_svc.services.batch import Options
+from vault_svc.services.context import Context
+from vault_svc.services.provision import Provisioner
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """A jail as its spawner announces it: exact name, and its root's absolute path on the host."""
+
+    jail: str
+    root: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """Answers the spawner; everything is delivered by the same code as by `provision`."""
+
+    context: Context
+
+    def run(self, spawned: Spawned) -> Outcome:
+        """Deliver into the jail; raise `no_tenant_for_jail`, or whatever forbids its start."""
+        row = self._row(spawned)
+        said = replace(self.context, announced={spawned.jail: spawned.root})
+        try:
+            return Provisioner(said).one(row.tenant_id, Options())
+        except ColibriError as error:
+            raise error.for_tenant(row.tenant_id) from None
+
+    def carry_on(self, spawned: Spawned, error: ColibriError) -> None:
+        """Record that the jail starts although its delivery failed: the operator's choice."""
+        detail = {"jail": spawned.jail, "code": error.code}
+        self.context.record(Event.STARTED_REGARDLESS, error.tenant, **detail)
+
+    def _row(self, spawned: Spawned) -> Tenant:
+        host = self.context.settings.host
+        row = self.context.registry.by_jail(host, names.jail_name(spawned.jail))
+        if row is None:
+            raise ColibriError(
+                "no_tenant_for_jail",
+                f"no tenant of host '{host}' has the jail '{spawned.jail}'",
+                hint=f"colibri register-tenant TENANT --jail {spawned.jail}",
+            )
+        return row
