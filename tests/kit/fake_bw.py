@@ -37,6 +37,8 @@ with open({log!r}, "a") as log:
 def step(name):
     logins = sum('"login"' in line for line in open({log!r}))
     deed = plan["deeds"].get(name, "") if logins <= plan["until"] else ""
+    if deed in {{"hang", "stray"}}:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if deed == "hang":
         time.sleep(600)
     if deed == "stray":
@@ -47,6 +49,9 @@ def step(name):
     if deed == "flood":
         while True:
             os.write(1, b"x" * 65536)
+    if deed == "shout":
+        while True:
+            os.write(2, b"x" * 65536)
     if deed == "fail":
         sys.stderr.write(plan["said"])
         sys.exit(1)
@@ -55,6 +60,13 @@ def step(name):
     if deed == "noise":
         sys.stderr.write(plan["said"])
     return deed
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+def shown(text, deed):
+    if deed == "deep":
+        return DEEP
+    return text[: len(text) // 2] if deed == "cut" else text
 
 def state():
     return json.load(open(os.path.join(os.environ["BITWARDENCLI_APPDATA_DIR"], "data.json")))
@@ -86,8 +98,10 @@ def serve(fd):
         else:
             good = True
             document = {{"success": True, "data": {{"object": "list", "data": answer(name[5:])}}}}
-        text = json.dumps(document).encode()
-        sent = text[: len(text) // 2] if deed == "cut" else text
+        if deed == "bare":
+            document = {{"success": True}}
+        text = DEEP.encode() if deed == "deep" else json.dumps(document).encode()
+        sent = shown(text.decode(), deed).encode()
         status = 200 if good else 400
         head = "HTTP/1.1 %d X\\r\\nContent-Length: %d\\r\\n\\r\\n" % (status, len(text))
         wire.write(head.encode() + sent)
@@ -98,14 +112,15 @@ def serve(fd):
 if sys.argv[1] == "--version":
     print({version!r})
 elif sys.argv[1] == "login":
-    step("login")
+    deed = step("login")
     found = state()
     user = os.environ["BW_CLIENTID"].removeprefix("user.")
     found["global_account_activeAccountId"] = user
     found["user_%s_environment_environment" % user] = found["global_environment_environment"]
     found.update({{"user_%s_%s" % (user, key): value for key, value in plan["synced"].items()}})
     with open(os.path.join(os.environ["BITWARDENCLI_APPDATA_DIR"], "data.json"), "w") as out:
-        json.dump(found, out)
+        text = json.dumps(found)
+        out.write(text[:-1] + ', "deep": ' + DEEP + "}}" if deed == "deep" else shown(text, deed))
     sys.stdout.write({session!r})
 elif sys.argv[1] == "sync":
     step("sync")
@@ -119,8 +134,7 @@ elif sys.argv[1] == "unlock":
     sys.stdout.write({session!r})
 elif sys.argv[1] == "list":
     deed = step("list " + sys.argv[2])
-    text = json.dumps(answer(sys.argv[2]))
-    sys.stdout.write(text[: len(text) // 2] if deed == "cut" else text)
+    sys.stdout.write(shown(json.dumps(answer(sys.argv[2])), deed))
 elif sys.argv[1] == "serve":
     serve(int(sys.argv[sys.argv.index("--hostname") + 1].rpartition("/")[2]))
 """
@@ -176,7 +190,11 @@ class FakeBw:
         self._plan.write_text(json.dumps(self.plan))
 
     def will(self, step: str, deed: str, said: str = "boom", *, sessions: int = 1_000_000) -> None:
-        """Do deed at step: hang, stray, die, flood, fail, silent, noise or cut; so many times."""
+        """Do deed at step, in so many sessions.
+
+        hang, stray (hang beside a child), die, flood (stdout), shout (stderr), fail, silent,
+        noise, cut (half an answer, or half a state), deep, bare (an answer without its data).
+        """
         before = sum("login" in line["argv"] for line in self.log())
         self.plan["deeds"][step], self.plan["said"] = deed, said
         self.plan["until"] = before + sessions

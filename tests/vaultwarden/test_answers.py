@@ -324,6 +324,106 @@ def test_what_belongs_to_others_is_not_looked_at(world):
     assert {item.id for item in world.checked().items[ACME]} == {KEY, NOTE}
 
 
+def test_an_organisation_that_is_called_by_our_id_does_not_stand_in_our_way(world):
+    """Whoever may invite the account could otherwise stop every delivery."""
+    world.organizations.append(world.organizations[0] | {"id": OTHER_ORG, "name": ORG})
+    assert world.checked().organization_id == ORG
+
+
+@pytest.mark.parametrize("home", [OTHER_ORG, None])
+def test_what_bw_complains_of_may_be_of_others_but_never_of_ours(world, home):
+    """bw decrypts other organisations' items as well: a broken one there must not stop ours."""
+    world.ciphers[at(31)] = world.stored(ACME, 1) | {"organizationId": home}
+    world.complained = True
+    assert world.checked().broken == {}
+    del world.items[0]["login"]["password"]
+    assert world.checked().broken.keys() == {ACME}
+
+
+@pytest.mark.parametrize("part", ["password", "name", "notes", "field"])
+def test_bws_placeholder_for_what_it_cannot_decrypt_is_no_value(world, part):
+    spoiled = "[error: cannot decrypt]"
+    world.ciphers[KEY] |= {"notes": SEALED, "fields": [{"type": 0, "value": SEALED}]}
+    world.items[0] |= {"notes": "n", "fields": [{"type": 0, "value": "v"}]}
+    at_part = {"password": world.items[0]["login"], "field": world.items[0]["fields"][0]}
+    at_part.get(part, world.items[0])["value" if part == "field" else part] = spoiled
+    assert world.checked().broken.keys() == {ACME}
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("2026-11-21T03:24:00.000Z", "2026-11-21T03:24:00.000Z"),
+        ("x\x1b[31m\n", ""), ("2" * 41, ""), (1, ""), ([], ""), (None, ""),
+    ],
+)  # fmt: skip
+def test_a_revision_is_a_date_or_nothing_because_it_stands_in_receipts(world, given, kept):
+    world.items[0]["revisionDate"] = given
+    (item,) = [item for item in world.checked().items[ACME] if item.id == KEY]
+    assert item.revision == kept
+
+
+WRONG = (
+    None, 1, 1.5, True, "x", "", [], {}, [1], [None], {"a": 1}, [[]], "\ud800", "\x1b[31m\n",
+    float("nan"), 10**400,
+)  # fmt: skip
+
+
+def everywhere(document, so_far=()):
+    """Yield the path of every member and element."""
+    pairs = document.items() if isinstance(document, dict) else enumerate(document)
+    for key, value in pairs:
+        yield (*so_far, key)
+        if isinstance(value, dict | list):
+            yield from everywhere(value, (*so_far, key))
+
+
+def full() -> World:
+    made = World()
+    made.items[0]["fields"] = [{"type": 1, "name": "f", "value": "v"}]
+    made.ciphers[KEY]["fields"] = [{"type": 1, "name": SEALED, "value": SEALED}]
+    return made
+
+
+PARTS = ("organizations", "collections", "items", "state")
+
+
+@pytest.mark.parametrize(
+    ("part", "path"), [(part, path) for part in PARTS for path in everywhere(vars(full())[part])]
+)
+def test_no_wrong_type_anywhere_is_more_than_a_refusal(part, path):
+    """Every member of every answer and of the state, replaced by each of these."""
+    whole = full().checked()
+    for value in WRONG:
+        world = full()
+        place = vars(world)[part]
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = value
+        try:
+            content = world.checked()
+        except ColibriError as error:
+            assert CODES[error.code].status == 6
+            assert VALUE not in error.line()
+            continue
+        for ref in content.collections:
+            if ref.collection_id not in content.broken:
+                assert_no_other_value(content.items[ref.collection_id], whole, value)
+
+
+def assert_no_other_value(found, whole, planted) -> None:
+    """A value is the one that was there, the planted one, or nothing."""
+    right = {
+        item.password.reveal() for each in whole.items.values() for item in each if item.password
+    }
+    for item in found:
+        if item.password is not None:
+            assert item.password.reveal() in {
+                *right,
+                *([planted] if isinstance(planted, str) else []),
+            }
+
+
 def test_rights_and_role_are_told(world):
     world.kept[ACME] |= {"readOnly": False}
     world.kept[BETA] |= {"hidePasswords": True}

@@ -137,8 +137,10 @@ def test_a_child_that_is_killed_is_a_failure(fake, home, kind, step):
 
 @pytest.mark.parametrize(("kind", "step"), EVERY)
 def test_a_child_that_floods_is_stopped(fake, home, kind, step):
-    fake.will(step, "flood")
-    assert failed(fake, home, kind, max_output_bytes=300_000).code == "source_incomplete"
+    for deed in ("flood", "shout"):
+        fake.will(step, deed)
+        error = failed(fake, home, kind, max_output_bytes=300_000)
+        assert error.code == "source_incomplete", deed
 
 
 @pytest.mark.parametrize(("kind", "step"), EVERY)
@@ -154,11 +156,25 @@ def test_unknown_words_on_stderr_are_a_failure_whatever_the_status_says(fake, ho
     assert failed(fake, home, kind).code == "source_incomplete"
 
 
-@pytest.mark.parametrize("kind", STEPS)
+DEEDS = {"cli": ["cut", "deep"], "serve": ["cut", "deep", "bare"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "deed"), [(kind, deed) for kind, deeds in DEEDS.items() for deed in deeds]
+)
 @pytest.mark.parametrize("what", ["organizations", "collections", "items"])
-def test_half_a_list_is_a_failure(fake, home, kind, what):
-    fake.will(f"list {what}", "cut")
+def test_a_list_that_is_none_is_a_failure(fake, home, kind, deed, what):
+    """Half of it, deeper than a parser goes, or a good answer without one."""
+    fake.will(f"list {what}", deed)
     assert failed(fake, home, kind).code == "source_incomplete"
+
+
+@pytest.mark.parametrize("deed", ["cut", "deep"])
+def test_a_state_that_is_not_whole_is_never_given_to_bw_again(fake, home, transport, deed):
+    """It would empty it, and then talk to bitwarden.com."""
+    fake.will("login", deed)
+    assert failed(fake, home, transport).code == "source_incomplete"
+    assert {line["argv"][1] for line in fake.log()} <= {"--version", "login"}
 
 
 def test_a_refused_password_is_tried_once_and_then_not_again(fake, home, transport):

@@ -151,6 +151,9 @@ def _sweep(parent: int, base: str, prefix: str) -> None:
     for name in os.listdir(parent):
         if not name.startswith(prefix):
             continue
-        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        try:
+            found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:  # another user may make and remove such names in /dev/shm
+            continue
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
             trees.delete_tree(parent, name, f"{base}/{name}")

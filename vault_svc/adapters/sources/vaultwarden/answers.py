@@ -6,6 +6,7 @@ every item with its collections, encrypted, so what is missing is known, and who
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -20,7 +21,9 @@ _CONFIRMED: Final = 2
 USER: Final = 2
 _PARTS: Final = ("login", "card", "identity", "sshKey")
 _NOT_LISTED: Final = frozenset({"uris", "fido2Credentials", "passwordRevisionDate"})
+_NOTHING: Final = (None, "", _CANNOT)
 _HIDDEN_FIELD: Final = 1
+_DATE: Final = re.compile(r"[0-9TZ:.+-]{1,40}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +76,9 @@ def organization(organizations: Any, wanted: str) -> Mapping[str, Any]:
     Raises `source_forbidden` where the account is not (or no longer) a member, or it is disabled.
     """
     rows = _rows(organizations, "organization")
-    found = [row for row in rows if wanted in {row["id"], row["name"]}]
+    # An id first: an organisation that others called by our id must not stand in its way.
+    found = [row for row in rows if row["id"] == wanted]
+    found = found or [row for row in rows if row["name"] == wanted]
     if len(found) != 1:
         raise ColibriError(
             "source_forbidden" if not found else "usage",
@@ -113,7 +118,7 @@ def checked(lists: Lists, kept: Stored, organization_id: str) -> Content:
     items: dict[str, list[Item]] = {collection_id: [] for collection_id in names}
     if lists.items is not None:
         _place(lists, _of(kept.items, organization_id), organization_id, items, broken)
-    if lists.complained and not broken:
+    if lists.complained and not broken and not _has_others(kept, organization_id):
         raise ColibriError("source_incomplete", "bw could not decrypt something it does not name")
     refs = [CollectionRef(i, name) for i, name in names.items()]
     return Content(
@@ -195,13 +200,27 @@ def _rows(answer: Any, kind: str) -> list[dict[str, Any]]:
             raise _unexpected(f"{kind}s")
         if not isinstance(row.get("id"), str) or not UUID.fullmatch(row["id"]):
             raise _unexpected(f"{kind}s")
-        if not isinstance(row.get("name"), str):
+        if not _is_text(row.get("name")):
             raise _unexpected(f"{kind}s")
     return answer
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
+
+
 def _of(rows: Mapping[str, Any], organization_id: str) -> dict[str, Any]:
     return {i: row for i, row in rows.items() if row.get("organizationId") == organization_id}
+
+
+def _has_others(kept: Stored, organization_id: str) -> bool:
+    """Say whether bw also decrypts what is not this organisation's, and may complain of that.
+
+    Every part of ours was found decrypted by then; who shares another organisation with the
+    account must not be able to stop ours.
+    """
+    rows = (*kept.items.values(), *kept.collections.values())
+    return any(row.get("organizationId") != organization_id for row in rows)
 
 
 def _collection_ids(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -234,19 +253,33 @@ def _lost(row: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
     """Yield each part that was stored and is not there decrypted."""
     hidden = row.get("viewPassword") is False
     for name in ("name", "notes"):
-        if row.get(name) and not given.get(name):
+        if row.get(name) and given.get(name) in _NOTHING:
             yield name
     for part in _PARTS:
-        inside, shown = row.get(part) or {}, given.get(part) or {}
+        inside, shown = _object(row, part), _object(given, part)
         for name, value in inside.items():
-            if name not in _NOT_LISTED and isinstance(value, str) and not shown.get(name):
+            if name not in _NOT_LISTED and isinstance(value, str) and shown.get(name) in _NOTHING:
                 yield name
-    fields = given.get("fields") or []
-    for number, stored_field in enumerate(row.get("fields") or []):
+    fields = _fields(given)
+    for number, stored_field in enumerate(_fields(row)):
         shown = fields[number] if number < len(fields) else {}
         secret = hidden and stored_field.get("type") == _HIDDEN_FIELD
-        if stored_field.get("value") and not shown.get("value") and not secret:
+        if stored_field.get("value") and shown.get("value") in _NOTHING and not secret:
             yield "custom field"
+
+
+def _object(row: Mapping[str, Any], part: str) -> Mapping[str, Any]:
+    found = row.get(part) or {}
+    if not isinstance(found, dict):
+        raise _unexpected("items")
+    return found
+
+
+def _fields(row: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    found = row.get("fields") or []
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise _unexpected("items")
+    return found
 
 
 def _not_whole(row: Mapping[str, Any], why: str) -> ColibriError:
@@ -267,18 +300,23 @@ def _item(
     gone: str,
 ) -> Item:
     kind = row.get("type")
-    login = given.get("login") or {}
+    login = _object(given, "login")
     return Item(
         item_id,
         str(given.get("name") or ""),
         kind if isinstance(kind, int) else 0,
         where,
-        str(given.get("revisionDate") or row.get("revisionDate") or ""),
+        _date(given.get("revisionDate") or row.get("revisionDate")),
         _secret(login.get("password")) if kind == LOGIN else None,
         _secret(given.get("notes")),
-        len(given.get("fields") or []),
+        len(_fields(given)),
         gone,
     )
+
+
+def _date(value: Any) -> str:
+    """Return the server's date: it stands in receipts and tables, so it is one, or nothing."""
+    return value if isinstance(value, str) and _DATE.fullmatch(value) else ""
 
 
 def _secret(value: Any) -> SecretValue | None:

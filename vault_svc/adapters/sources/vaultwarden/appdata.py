@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from vault_svc.adapters.sources.vaultwarden.account import Account
+from vault_svc.adapters.sources.vaultwarden.jsontext import parsed
 from vault_svc.adapters.sources.vaultwarden.options import Options
 from vault_svc.errors import ColibriError
 from vault_svc.hazmat import hostfiles, scratchdir
@@ -59,10 +60,7 @@ class AppData:
 
     def state(self) -> dict[str, Any]:
         """Return data.json; raise `source_incomplete` where it is no whole document."""
-        try:
-            found = json.loads(self.directory.read(_DATA, self.max_bytes))
-        except ValueError:
-            found = None
+        found = parsed(self.directory.read(_DATA, self.max_bytes))
         if not isinstance(found, dict):
             # bw empties a damaged file at its next start: never let it start again.
             raise ColibriError("source_incomplete", "bw left a state that is not whole")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from typing import Any, Final
@@ -11,6 +10,7 @@ from typing import Any, Final
 from vault_svc.adapters.sources.vaultwarden import failures
 from vault_svc.adapters.sources.vaultwarden.answers import Lists, organization
 from vault_svc.adapters.sources.vaultwarden.appdata import AppData
+from vault_svc.adapters.sources.vaultwarden.jsontext import parsed
 from vault_svc.adapters.sources.vaultwarden.options import Options
 from vault_svc.errors import ColibriError
 from vault_svc.hazmat import proc
@@ -75,10 +75,10 @@ def read(appdata: AppData, options: Options, wanted: str, *, items: bool) -> Lis
         if done.status != 0:
             raise failures.failure(step, done.stderr)
         complained = failures.complained(step, done.stderr)
-        try:
-            return json.loads(done.stdout), complained
-        except ValueError:
-            raise ColibriError("source_incomplete", f"{step}: bw gave no whole list") from None
+        found = parsed(done.stdout)
+        if not isinstance(found, list):
+            raise ColibriError("source_incomplete", f"{step}: bw gave no whole list")
+        return found, complained
 
     organizations, first = listed("organizations")
     organization_id = organization(organizations, wanted)["id"]

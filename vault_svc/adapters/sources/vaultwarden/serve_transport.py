@@ -17,6 +17,7 @@ from vault_svc.adapters.sources.vaultwarden import failures
 from vault_svc.adapters.sources.vaultwarden.answers import Lists, organization
 from vault_svc.adapters.sources.vaultwarden.appdata import AppData
 from vault_svc.adapters.sources.vaultwarden.cli_transport import timed_out
+from vault_svc.adapters.sources.vaultwarden.jsontext import parsed
 from vault_svc.adapters.sources.vaultwarden.options import Options
 from vault_svc.errors import ColibriError
 from vault_svc.hazmat import proc
@@ -66,7 +67,7 @@ class _Asking:
         if status == _INTERNAL and failures.is_backfill(said):
             status, answer = self._ask("unlock", "POST", "/unlock", body)
             said = self._new_stderr()
-        good = status == _OK and _succeeded(answer)
+        good = status == _OK and _success(answer) is not None
         if said or not good:  # a good answer says nothing about what went wrong
             raise failures.failure("unlock", said + (b"" if good else answer[:_ERROR_BYTES]))
 
@@ -81,10 +82,14 @@ class _Asking:
     def _list(self, kind: str, query: str) -> Any:
         step = f"list {kind}"
         status, answer = self._ask(step, "GET", f"/list/object/{kind}{query}", b"")
-        if status != _OK or not _succeeded(answer):
+        document = _success(answer) if status == _OK else None
+        if document is None:
             raise failures.failure(step, self._new_stderr() + answer[:_ERROR_BYTES])
-        data = json.loads(answer)["data"]
-        return data.get("data") if isinstance(data, dict) else None
+        data = document.get("data")
+        found = data.get("data") if isinstance(data, dict) else None
+        if not isinstance(found, list):  # None would be taken for a list that was not asked for
+            raise ColibriError("source_incomplete", f"{step}: bw gave no whole list")
+        return found
 
     def _complained(self, kind: str) -> bool:
         return failures.complained(f"list {kind}", self._new_stderr())
@@ -126,12 +131,10 @@ class _Asking:
         return ColibriError("source_incomplete", f"{step}: bw ended before it answered")
 
 
-def _succeeded(answer: bytes) -> bool:
-    try:
-        document = json.loads(answer)
-    except ValueError:
-        return False
-    return isinstance(document, dict) and document.get("success") is True
+def _success(answer: bytes) -> dict[str, Any] | None:
+    document = parsed(answer)
+    good = isinstance(document, dict) and document.get("success") is True
+    return document if good else None
 
 
 class _Wire(io.RawIOBase):

@@ -18,6 +18,7 @@ from vault_svc.ports.secret_source import Resolved
 
 NAME = "vaultwarden"
 _SHOWN = 64
+_LISTED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,14 @@ class VaultwardenSource:
     def locate(self, name_or_id: str) -> CollectionRef:
         """Return the one collection of exactly this name, or of this id."""
         content = self.content(items=False)
-        found = [ref for ref in content.collections if name_or_id in {ref.name, ref.collection_id}]
+        refs = content.collections
+        found = [ref for ref in refs if ref.collection_id == name_or_id]
+        found = found or [ref for ref in refs if ref.name == name_or_id]
         if len(found) > 1:
             raise ColibriError(
                 "collection_ambiguous",
                 f"{len(found)} collections are called '{printable(name_or_id[:_SHOWN])}'",
-                hint="name it by its id: " + " or ".join(ref.collection_id for ref in found),
+                hint="name it by its id: " + _ids(found),
             )
         if not found:
             raise _not_found(name_or_id, content)
@@ -97,6 +100,11 @@ class VaultwardenSource:
             return items.secret_set(found, content.items[ref.collection_id], self.rules)
         except ColibriError as error:
             return error
+
+
+def _ids(found: Sequence[CollectionRef]) -> str:
+    more = f", or one of {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    return " or ".join(ref.collection_id for ref in found[:_LISTED]) + more
 
 
 def _mismatch(ref: CollectionRef, why: str) -> ColibriError:
