@@ -22,7 +22,7 @@ app = typer.Typer(help="Servers that secrets come from.", no_args_is_help=True)
 login = typer.Typer(help="Store a server's account.", no_args_is_help=True)
 app.add_typer(login, name="login")
 
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help="The source: vaultwarden.")]
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help="The source: vault or vaultwarden.")]
 
 
 @login.command("vaultwarden")
@@ -89,9 +89,87 @@ def login_vaultwarden(
     )
     begun = sources.begin("vaultwarden", asked)
     secrets: Sequence[SecretValue] = older.secrets if older else ()
-    if not stored and not older:
-        secrets = prompt.secret_values(sources.wanted("vaultwarden"))
+    if begun.wanted and not older:
+        secrets = prompt.secret_values(begun.wanted)
     facts = sources.login("vaultwarden", begun, secrets, default=default)
+    _show("source-login", facts, as_json=json)
+    if not json:
+        output.say(f"the account is proven and stored in {facts.credential}")
+
+
+@login.command("vault")
+def login_vault(
+    context: typer.Context,
+    server: Annotated[
+        str | None, typer.Option(metavar="URL", help="The server's https address.")
+    ] = None,
+    auth: Annotated[
+        str, typer.Option(metavar="METHOD", help="approle, token-file, cert or jwt.")
+    ] = "approle",
+    mount: Annotated[str, typer.Option(metavar="PATH", help="The KV engine's mount.")] = "secret",
+    folder: Annotated[
+        str, typer.Option(metavar="PATH", help="The folder of the tenants' collections in it.")
+    ] = "tenants",
+    namespace: Annotated[str, typer.Option(metavar="PATH", help="The server's namespace.")] = "",
+    auth_mount: Annotated[
+        str, typer.Option(metavar="PATH", help="The auth method's mount, if not the usual one.")
+    ] = "",
+    role: Annotated[str, typer.Option(metavar="NAME", help="The role of cert or jwt.")] = "",
+    auth_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A file with a token, or with a JWT.")
+    ] = None,
+    cert_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The client's certificate, PEM.")
+    ] = None,
+    key_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The certificate's private key, PEM.")
+    ] = None,
+    ca_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="PEM of the one authority that counts.")
+    ] = None,
+    stored: Annotated[
+        bool, typer.Option("--stored", help="Prove the stored account anew.")
+    ] = False,
+    default: Annotated[
+        bool, typer.Option("--default", help="Register new tenants with this source.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Store an account at Vault or OpenBao, proven by one read.
+
+    AppRole asks without echo, or reads from stdin, one per line: role id, wrapped
+    secret id. The secret id comes response-wrapped and is unwrapped here, once: if that
+    fails, somebody else has it. The other methods ask for nothing and keep the names of
+    files, which are read at every run and must be private to this account.
+
+    Example: colibri source login vault --server https://vault.example.org:8200
+    """
+    from vault_svc.ports.source_admin import VaultAsked
+
+    if stored == bool(server):
+        raise ColibriError(
+            "usage",
+            "either --server is needed, or --stored alone",
+            hint="colibri source login vault --help",
+        )
+    sources = session(context).services.sources  # before the first value: protects the process
+    asked = VaultAsked(
+        server=server or "",
+        ca_file=_absolute(ca_file),
+        stored=stored,
+        method=auth,
+        mount=mount,
+        folder=folder,
+        namespace=namespace,
+        auth_mount=auth_mount,
+        role=role,
+        auth_file=_absolute(auth_file) or "",
+        cert_file=_absolute(cert_file) or "",
+        key_file=_absolute(key_file) or "",
+    )
+    begun = sources.begin("vault", asked)
+    secrets = prompt.secret_values(begun.wanted) if begun.wanted else ()
+    facts = sources.login("vault", begun, secrets, default=default)
     _show("source-login", facts, as_json=json)
     if not json:
         output.say(f"the account is proven and stored in {facts.credential}")

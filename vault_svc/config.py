@@ -37,6 +37,7 @@ class Settings:
     host_key: str
     embedded_identity: str
     vaultwarden_credential: str
+    vault_credential: str
     default_source: str
     default_engine: str
     default_profile: str
@@ -74,6 +75,12 @@ class Settings:
     bw_max_output_bytes: int
     bw_max_memory_bytes: int
     bw_max_appdata_bytes: int
+    vault_proxy: str
+    vault_timeout_seconds: float
+    vault_max_answer_bytes: int
+    vault_concurrency: int
+    vault_backoff_milliseconds: int
+    vault_patience_seconds: float
 
     def inside(self, name: str) -> str:
         """Return the path of something kept in the data directory."""
@@ -91,6 +98,7 @@ def _defaults(data_dir: str) -> dict[str, Any]:
         "host_key": "file:" + str(Path(data_dir) / "credentials" / "host.key"),
         "embedded_identity": "file:" + str(Path(data_dir) / "credentials" / "embedded.age"),
         "vaultwarden_credential": "file:" + str(Path(data_dir) / "credentials" / "vaultwarden"),
+        "vault_credential": "file:" + str(Path(data_dir) / "credentials" / "vault"),
         "default_source": recorded_default_source(data_dir) or "embedded",
         "default_engine": "directory",
         "default_profile": "universal",
@@ -128,6 +136,12 @@ def _defaults(data_dir: str) -> dict[str, Any]:
         "bw_max_output_bytes": 64 * 1024 * 1024,
         "bw_max_memory_bytes": 2 * 1024 * 1024 * 1024,
         "bw_max_appdata_bytes": 512 * 1024 * 1024,
+        "vault_proxy": "",
+        "vault_timeout_seconds": 20.0,
+        "vault_max_answer_bytes": 32 * 1024 * 1024,
+        "vault_concurrency": 8,
+        "vault_backoff_milliseconds": 500,
+        "vault_patience_seconds": 20.0,
     }
 
 

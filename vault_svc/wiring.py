@@ -24,6 +24,8 @@ from vault_svc.ports.source_admin import SourceAdmin
 if TYPE_CHECKING:
     from vault_svc.adapters.registry.lazy import LazyRegistry
     from vault_svc.adapters.sources.embedded import EmbeddedSource
+    from vault_svc.adapters.sources.vault.admin import VaultAdmin
+    from vault_svc.adapters.sources.vault.source import VaultSource
     from vault_svc.adapters.sources.vaultwarden.admin import VaultwardenAdmin
     from vault_svc.adapters.sources.vaultwarden.source import VaultwardenSource
     from vault_svc.services.audit import Auditing
@@ -40,9 +42,9 @@ if TYPE_CHECKING:
     from vault_svc.services.verify import Verifier
 
 ENGINES = ("directory", "bubblewrap")
-SOURCES = ("embedded", "vaultwarden")
+SOURCES = ("embedded", "vault", "vaultwarden")
 WRITABLE_SOURCES = ("embedded",)
-SERVER_SOURCES = ("vaultwarden",)
+SERVER_SOURCES = ("vault", "vaultwarden")
 
 
 class Services:
@@ -333,9 +335,44 @@ class Services:
         )
         return VaultwardenSource(admin.stored, admin.sessions, admin.breaker, rules)
 
+    @cached_property
+    def _vault(self) -> VaultAdmin:
+        from vault_svc.adapters.sources.vault.admin import VaultAdmin
+        from vault_svc.adapters.sources.vault.options import Options
+        from vault_svc.adapters.sources.vault.session import Sessions
+
+        settings = self.settings
+        options = Options(
+            data_dir=settings.daemon_data_dir,
+            proxy=settings.vault_proxy,
+            timeout_seconds=settings.vault_timeout_seconds,
+            max_answer_bytes=settings.vault_max_answer_bytes,
+            concurrency=settings.vault_concurrency,
+            backoff_seconds=settings.vault_backoff_milliseconds / 1000,
+            patience_seconds=settings.vault_patience_seconds,
+        )
+        sessions = Sessions(options, self._credentials)
+        return VaultAdmin(self._credentials, settings.vault_credential, sessions)
+
+    @cached_property
+    def _vault_source(self) -> VaultSource:
+        from vault_svc.adapters.sources.vault.options import Rules
+        from vault_svc.adapters.sources.vault.source import VaultSource
+
+        settings, admin = self.settings, self._vault
+        rules = Rules(
+            settings.allowed_variables,
+            settings.max_value_bytes,
+            settings.max_secrets_per_collection,
+            settings.max_collection_bytes,
+        )
+        return VaultSource(admin.stored, admin.sessions, rules)
+
     def _source(self, name: str) -> SecretSource:
         if name not in SOURCES:
             raise _unknown("source", name, SOURCES)
+        if name == "vault":
+            return self._vault_source
         return self._vaultwarden_source if name == "vaultwarden" else self._embedded
 
     def _writer(self, name: str) -> SecretWriter:
@@ -346,7 +383,7 @@ class Services:
     def _admin(self, name: str) -> SourceAdmin:
         if name not in SERVER_SOURCES:
             raise _unknown("source with a server", name, SERVER_SOURCES)
-        return self._vaultwarden
+        return self._vault if name == "vault" else self._vaultwarden
 
     def _engine(self, name: str) -> JailEngine:
         if name not in ENGINES:

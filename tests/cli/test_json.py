@@ -80,6 +80,7 @@ STDIN = {"secret set": VALUE, "secret import": b"FROM_FILE=" + VALUE + b"\n"}
 TOLD_ELSEWHERE = {
     "first-proof": "first-proof",
     "source login vaultwarden": "source-login",
+    "source login vault": "source-login",
     "source test": "source-test",
     "source show": "source-show",
     "source logout": "source-logout",

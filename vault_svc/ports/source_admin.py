@@ -27,9 +27,29 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class VaultAsked(Asked):
+    """Where and how to log in to Vault or OpenBao; paths of files are absolute, "" for none.
+
+    method: approle, token-file, cert, jwt; auth_mount "" for the method's usual one; role is
+    cert's or jwt's; auth_file holds a token (token-file) or a JWT (jwt).
+    """
+
+    method: str = "approle"
+    mount: str = "secret"
+    folder: str = "tenants"
+    namespace: str = ""
+    auth_mount: str = ""
+    role: str = ""
+    auth_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What may be shown of a source; collections is None where nothing was read.
 
+    Fields a source has no use for are empty. place is where in the server collections are.
     stands_in_the_way: why the next read would not even be tried, in words, or nothing.
     """
 
@@ -45,26 +65,25 @@ class Facts:
     helper_manifest: str
     collections: int | None = None
     stands_in_the_way: str = ""
+    namespace: str = ""
+    place: str = ""
 
 
 class BegunLogin(Protocol):
     """A login whose helper and address are found good; no secret was asked for yet."""
 
-    def finish(self, secrets: Sequence[SecretValue]) -> Facts:
-        """Prove the secrets by one read, and only then replace what was stored.
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """What the secrets are called, in the order they are asked for."""
+        ...
 
-        A login of the stored account takes none.
-        """
+    def finish(self, secrets: Sequence[SecretValue]) -> Facts:
+        """Prove the secrets by one read, and only then replace what was stored."""
         ...
 
 
 class SourceAdmin(Protocol):
     """One source's account on this host."""
-
-    @property
-    def wanted(self) -> tuple[str, ...]:
-        """What the secrets are called, in the order they are asked for."""
-        ...
 
     def begin(self, asked: Asked) -> BegunLogin:
         """Check the helper and the address; raise `helper_untrusted`, `helper_missing`, `usage`."""

@@ -36,10 +36,6 @@ class Sources:
     admin: Callable[[str], SourceAdmin]
     make_default: Callable[[str], None]
 
-    def wanted(self, source: str) -> tuple[str, ...]:
-        """Return what a login asks for, in order; raise `usage` for an unknown source."""
-        return self.admin(source).wanted
-
     def begin(self, source: str, asked: Asked) -> BegunLogin:
         """Check helper and address before any secret is asked for."""
         return self.admin(source).begin(asked)

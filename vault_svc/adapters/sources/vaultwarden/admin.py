@@ -24,6 +24,7 @@ from vault_svc.ports.source_admin import Asked, Facts
 
 NAME: Final = "vaultwarden"
 _CA_BYTES: Final = 1 << 20
+_WANTED: Final = ("client id", "client secret", "master password")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,6 @@ class VaultwardenAdmin:
     options: Options
     sessions: Sessions
     breaker: Breaker
-
-    @property
-    def wanted(self) -> tuple[str, ...]:
-        """What is asked for, in order."""
-        return ("client id", "client secret", "master password")
 
     def begin(self, asked: Asked) -> BegunLogin:
         """Check helper, address and authority before anything is asked of a person or a server."""
@@ -153,16 +149,21 @@ class BegunLogin:
     helper: Helper
     before: Account | None = None
 
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """What is asked for, in order; nothing for the account that is stored."""
+        return () if self.before else _WANTED
+
     def finish(self, secrets: Sequence[SecretValue]) -> Facts:
         """Check the form of the secrets, then prove and keep them; `usage` for what is no key."""
         if self.before is not None:
             kept = replace(self.before, ca=self.ca, helper=self.helper)
             return self.admin.keep(kept, self.organization)
-        if len(secrets) != len(self.admin.wanted):
+        if len(secrets) != len(_WANTED):
             raise ColibriError(
                 "usage",
-                f"{len(self.admin.wanted)} lines are wanted, {len(secrets)} came",
-                hint="one per line: " + ", ".join(self.admin.wanted),
+                f"{len(_WANTED)} lines are wanted, {len(secrets)} came",
+                hint="one per line: " + ", ".join(_WANTED),
             )
         client_id, client_secret, password = secrets
         account = Account(

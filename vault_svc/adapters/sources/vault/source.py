@@ -1,0 +1,152 @@
+"""The Vault and OpenBao source: each collection is read by a token that reads nothing else."""
+
+from __future__ import annotations
+
+import difflib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from vault_svc.adapters.sources.vault import failures, places, values
+from vault_svc.adapters.sources.vault.account import Account
+from vault_svc.adapters.sources.vault.client import Client, Found
+from vault_svc.adapters.sources.vault.options import Rules
+from vault_svc.adapters.sources.vault.refusal import Refusal
+from vault_svc.adapters.sources.vault.session import Session, Sessions
+from vault_svc.domain.secret import CollectionRef, SecretSet
+from vault_svc.errors import ColibriError, printable
+from vault_svc.ports.secret_source import Resolved
+
+NAME = "vault"
+_SHOWN = 64
+_AHEAD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class VaultSource:
+    """SecretSource over one server; nothing is kept between two runs."""
+
+    account: Callable[[], Account]
+    sessions: Sessions
+    rules: Rules
+
+    @property
+    def name(self) -> str:
+        """The source's name in rows."""
+        return NAME
+
+    def locate(self, name_or_id: str) -> CollectionRef:
+        """Return the collection of this name or id, if the server has it."""
+        found = self.collections()
+        for ref in found:
+            if name_or_id in {ref.name, ref.collection_id}:
+                return ref
+        raise _not_found(name_or_id, [ref.name for ref in found])
+
+    def collections(self) -> tuple[CollectionRef, ...]:
+        """Return every collection of the folder whose name a tenant could have, sorted by name."""
+        account = self.account()
+        with self.sessions.open(account) as session:
+            return listed(session)
+
+    def resolve(self, refs: Sequence[CollectionRef]) -> Iterator[Resolved]:
+        """Yield each ref with its SecretSet or its error; several are read at once, ahead."""
+        if not refs:
+            return
+        with ExitStack() as stack:
+            try:
+                session = stack.enter_context(self.sessions.open(self.account()))
+            except ColibriError as error:
+                yield from ((ref, error) for ref in refs)
+                return
+            yield from self._in_order(refs, session)
+
+    def end_access(self, ref: CollectionRef) -> tuple[str, ...]:
+        """Return nothing: a read uses its token up."""
+        del ref
+        return ()
+
+    def _in_order(self, refs: Sequence[CollectionRef], session: Session) -> Iterator[Resolved]:
+        """Read a bounded number ahead, so that not every tenant's values are held at once."""
+        workers = min(self.sessions.options.concurrency, len(refs))
+        ahead: deque[tuple[CollectionRef, Future[SecretSet | ColibriError]]] = deque()
+        remaining = iter(refs)
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                for ref in remaining:
+                    ahead.append((ref, pool.submit(self._one, ref, session)))
+                    if len(ahead) >= workers * _AHEAD:
+                        first, future = ahead.popleft()
+                        yield first, future.result()
+                while ahead:
+                    first, future = ahead.popleft()
+                    yield first, future.result()
+            finally:
+                for _, future in ahead:
+                    future.cancel()
+
+    def _one(self, ref: CollectionRef, session: Session) -> SecretSet | ColibriError:
+        try:
+            name = session.client.place.agreed(ref)
+            found = session.call(lambda client: _read(client, name))
+            return values.secret_set(ref, found, self.rules)
+        except ColibriError as error:
+            return error
+        except Refusal as refusal:
+            try:
+                return _explained(refusal, name, session)
+            except ColibriError as error:
+                return error
+
+
+def _read(client: Client, name: str) -> Found:
+    """Mint and read as one step: a token whose one use was lost on the way is no good again."""
+    return client.with_token(client.mint(name)).read(name)
+
+
+def _explained(refusal: Refusal, name: str, session: Session) -> ColibriError:
+    """Return why one collection could not be read, looking again where the answer is the same."""
+    if failures.is_denied(refusal):
+        if session.call(lambda client: client.has_policy(name)):
+            return ColibriError(
+                "source_forbidden",
+                f"the policy '{places.policy_of(name)}' does not let collection '{name}' be read",
+                hint="colibri source policies vault --check",
+            )
+        return ColibriError(
+            "source_forbidden",
+            f"the server has no policy '{places.policy_of(name)}'",
+            hint="colibri source policies vault --apply",
+        )
+    if refusal.gone:
+        return ColibriError(
+            "secret_missing",
+            f"the newest version of collection '{name}' is deleted or destroyed",
+            hint="undelete it at the server, or colibri secret set --source vault",
+        )
+    if "versioned" in refusal.words:
+        return ColibriError(
+            "server_mismatch",
+            f"the mount '{session.client.place.mount}' is KV version 2 now",
+            hint="colibri source login vault again: it finds out which version it is",
+        )
+    if failures.is_missing(refusal):
+        return _not_found(name, [])
+    return failures.of_orchestrator(refusal, "read a collection")
+
+
+def listed(session: Session) -> tuple[CollectionRef, ...]:
+    """Return the collections that a session sees."""
+    found = session.call(lambda client: client.names())
+    place = session.client.place
+    return tuple(place.ref(name) for name in sorted(found) if places.is_name(name))
+
+
+def _not_found(wanted: str, known: Sequence[str]) -> ColibriError:
+    near = difflib.get_close_matches(wanted, known, 3, 0.5)
+    hint = f"the nearest: {', '.join(near)}" if near else "colibri secret set --source vault"
+    return ColibriError(
+        "collection_not_found", f"no collection '{printable(wanted[:_SHOWN])}'", hint=hint
+    )

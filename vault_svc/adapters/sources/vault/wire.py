@@ -1,0 +1,183 @@
+"""The way to the server: hvac's requests over a session that nothing else can steer.
+
+The environment's tokens, proxies, authorities and .netrc have no effect (decision 18), no
+redirect is followed (the token would go along), answers are bounded in bytes and time, and what
+goes wrong is raised without the answer's text: hvac's own exceptions carry it.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from typing import Any, Final
+
+import requests
+from hvac.adapters import Adapter
+from requests.adapters import HTTPAdapter
+
+from vault_svc.adapters.sources.vault.options import Options
+from vault_svc.adapters.sources.vault.refusal import Refusal
+from vault_svc.errors import ColibriError
+
+_CHUNK: Final = 1 << 16
+_LEAST_ERROR: Final = 300
+_NO_CONTENT: Final = 204
+_MOST_WAIT: Final = 3600.0
+_DOWN: Final = "see the runbook vault-sealed.md"
+
+
+def session(context: ssl.SSLContext, options: Options) -> requests.Session:
+    """Return a session of our own: one TLS context, one pool, nothing of the environment."""
+    made = requests.Session()
+    made.trust_env = False
+    made.headers = {  # type: ignore[assignment]
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",
+        "User-Agent": "colibri",
+    }
+    made.proxies = {"http": options.proxy, "https": options.proxy} if options.proxy else {}
+    adapter = _OwnTrust(context, options.concurrency)
+    made.mount("https://", adapter)
+    made.mount("http://", adapter)
+    return made
+
+
+class _OwnTrust(HTTPAdapter):
+    """Connections by our context alone: requests would add its own authorities to it."""
+
+    def __init__(self, context: ssl.SSLContext, connections: int) -> None:
+        self._context = context
+        super().__init__(pool_connections=1, pool_maxsize=connections, pool_block=True)
+
+    def init_poolmanager(self, *args: Any, **more: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._context, **more)
+
+    def proxy_manager_for(self, proxy: str, **more: Any) -> Any:
+        return super().proxy_manager_for(proxy, ssl_context=self._context, **more)
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        del url, verify, cert
+        conn.cert_reqs = "CERT_REQUIRED"
+
+
+class Wire(Adapter):  # type: ignore[misc]
+    """hvac's adapter: every answer is a dictionary, every refusal a `Refusal` without its body.
+
+    Raises `source_unreachable`, `source_incomplete` and `server_mismatch` (TLS) by itself.
+    """
+
+    def __init__(
+        self,
+        session: requests.Session,
+        options: Options,
+        server: str,
+        *,
+        token: str = "",
+        namespace: str = "",
+    ) -> None:
+        """Take the shared session and one token; "" sends none."""
+        super().__init__(base_uri=server, token=token, session=session, namespace=namespace)
+        self._options = options
+
+    def with_token(self, token: str) -> Wire:
+        """Return a wire of the same session for another token."""
+        return Wire(
+            self.session, self._options, self.base_uri, token=token, namespace=self.namespace
+        )
+
+    def get_login_token(self, response: dict[str, Any]) -> str:
+        """Return the token of a login's answer; raise `source_incomplete`."""
+        auth = response.get("auth")
+        token = auth.get("client_token") if isinstance(auth, dict) else None
+        if not isinstance(token, str) or not token:
+            raise incomplete("a login's answer has no token in it")
+        return token
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str] | None = None,
+        raise_exception: bool = True,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Return the answer's document, {} for one without content."""
+        del raise_exception
+        wait = kwargs.pop("wrap_ttl", None)
+        sent = dict(headers or {}) | {"X-Vault-Request": "true"}
+        sent |= {"X-Vault-Token": self.token} if self.token else {}
+        sent |= {"X-Vault-Namespace": self.namespace} if self.namespace else {}
+        sent |= {"X-Vault-Wrap-TTL": str(wait)} if wait else {}
+        status, retry_after, body = self._ask(
+            method, self.urljoin(self.base_uri, url), sent, kwargs
+        )
+        if status >= _LEAST_ERROR:
+            raise Refusal(status, body, retry_after=retry_after)
+        return _document(status, body)
+
+    def _ask(
+        self, method: str, url: str, headers: dict[str, str], more: dict[str, Any]
+    ) -> tuple[int, float, bytes]:
+        try:
+            with self.session.request(
+                method,
+                url,
+                headers=headers,
+                allow_redirects=False,
+                stream=True,
+                timeout=self._options.timeout_seconds,
+                **more,
+            ) as answer:
+                retry_after = _seconds(answer.headers.get("Retry-After", ""))
+                return answer.status_code, retry_after, self._body(answer)
+        except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
+            raise incomplete("the server's answer broke off") from None
+        except requests.exceptions.SSLError:
+            raise ColibriError(
+                "server_mismatch",
+                "the server's certificate is not trusted, or for another name",
+                hint="check --server and --ca-file of the login; nothing was sent",
+            ) from None
+        except (requests.exceptions.RequestException, OSError) as error:
+            slow = isinstance(error, requests.exceptions.Timeout)
+            why = "did not answer in time" if slow else "does not answer"
+            raise ColibriError("source_unreachable", f"the server {why}", hint=_DOWN) from None
+
+    def _body(self, answer: requests.Response) -> bytes:
+        parts: list[bytes] = []
+        size, until = 0, time.monotonic() + self._options.timeout_seconds
+        for part in answer.iter_content(_CHUNK):
+            size += len(part)
+            if size > self._options.max_answer_bytes:
+                raise incomplete(
+                    f"an answer is larger than {self._options.max_answer_bytes} bytes",
+                    hint="if that is meant, raise the setting vault_max_answer_bytes",
+                )
+            if time.monotonic() > until:
+                raise ColibriError(
+                    "source_unreachable", "the server did not end its answer in time", hint=_DOWN
+                )
+            parts.append(part)
+        return b"".join(parts)
+
+
+def incomplete(message: str, *, hint: str = "") -> ColibriError:
+    """Return the error for an answer that is not whole."""
+    return ColibriError("source_incomplete", message, hint=hint)
+
+
+def _document(status: int, body: bytes) -> dict[str, Any]:
+    if status == _NO_CONTENT or not body:
+        return {}
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise incomplete("the server's answer is no document")
+    return found
+
+
+def _seconds(text: str) -> float:
+    return min(float(text), _MOST_WAIT) if text.isascii() and text.isdigit() else 0.0
