@@ -11,6 +11,7 @@ from cli import (
     cmd_audit,
     cmd_doctor,
     cmd_hook,
+    cmd_hook_files,
     cmd_jail,
     cmd_key,
     cmd_proof,
@@ -90,6 +91,7 @@ for module in (cmd_tenants, cmd_provision, cmd_doctor, cmd_proof):
 app.add_typer(cmd_secret.app, name="secret")
 app.add_typer(cmd_source.app, name="source")
 app.add_typer(cmd_jail.app, name="jail")
+cmd_hook_files.register(cmd_hook.app)
 app.add_typer(cmd_hook.app, name="hook")
 app.add_typer(cmd_key.app, name="key")
 app.add_typer(cmd_audit.app, name="audit")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json as codec
+import os
+import select
+import sys
+import time
 from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -30,6 +34,7 @@ class OnFailure(StrEnum):
     CONTINUE = "continue"
 
 
+Machine = Annotated[str, typer.Argument(metavar="JAIL", help="The jail's exact name.")]
 Failing = Annotated[
     OnFailure,
     typer.Option(
@@ -62,6 +67,117 @@ def run_hook(
         output.say(f"jail '{jail}' may start: {words(answer)}")
 
 
+@app.command("oci")
+def oci_hook(
+    context: typer.Context, on_failure: Failing = OnFailure.REFUSE, json: Json = False
+) -> None:
+    """Answer an OCI runtime: createRuntime, its state on stdin.
+
+    The jail's name is the annotation colibri.jail; the root is the bundle's. The setting
+    unregistered_jails says whether a container without a tenant starts.
+
+    Example: colibri hook oci <state.json
+    """
+    services = session(context).services
+    spawned = services.hook.oci(_stdin(services.settings.hook_timeout_seconds))
+    _engine_facing(services, spawned, on_failure, json)
+
+
+@app.command("nspawn")
+def nspawn_hook(
+    context: typer.Context,
+    machine: Machine,
+    root: Annotated[
+        str | None, typer.Option(help="Its root, if not /var/lib/machines/MACHINE.")
+    ] = None,
+    on_failure: Failing = OnFailure.REFUSE,
+    json: Json = False,
+) -> None:
+    """Answer systemd-nspawn@.service, from its ExecStartPre=.
+
+    Example: colibri hook nspawn acme
+    """
+    from vault_svc.services.hook import Spawned
+
+    spawned = Spawned(machine, root or f"/var/lib/machines/{machine}")
+    _engine_facing(session(context).services, spawned, on_failure, json)
+
+
+@app.command("bastille")
+def bastille_hook(
+    context: typer.Context,
+    jail: Machine,
+    root: Annotated[
+        str | None, typer.Option(help="Its root, if not /usr/local/bastille/jails/JAIL/root.")
+    ] = None,
+    on_failure: Failing = OnFailure.REFUSE,
+    json: Json = False,
+) -> None:
+    """Answer jail(8), from its exec.created.
+
+    Example: colibri hook bastille acme
+    """
+    from vault_svc.services.hook import Spawned
+
+    spawned = Spawned(jail, root or f"/usr/local/bastille/jails/{jail}/root")
+    _engine_facing(session(context).services, spawned, on_failure, json)
+
+
+def _engine_facing(
+    services: Services, spawned: Spawned | None, on_failure: OnFailure, as_json: bool
+) -> None:
+    """Deliver and say so; where there is nothing to deliver, start or refuse by policy."""
+    if spawned is None:
+        answer = _unregistered(services, _nameless())
+    else:
+        try:
+            answer = deliver(services, spawned, on_failure)
+        except ColibriError as error:
+            if error.code not in NOTHING_TO_DO:
+                raise
+            answer = _unregistered(services, error)
+    jail = spawned.jail if spawned else None
+    if as_json:
+        output.document("hook-run", {"jail": jail, **answer})
+    else:
+        output.say(f"jail '{jail or 'without a name'}' may start: {words(answer)}")
+
+
+def _unregistered(services: Services, error: ColibriError) -> dict[str, Any]:
+    """Return the outcome of a jail that gets nothing; raise error where policy refuses it."""
+    from vault_svc.domain.plan import Outcome
+
+    if error.code == "no_tenant_for_jail" and services.settings.unregistered_jails == "refuse":
+        raise error
+    return outcome_body(Outcome(error.tenant, error.code)) | {"tenant_id": error.tenant or None}
+
+
+def _nameless() -> ColibriError:
+    return ColibriError(
+        "no_tenant_for_jail",
+        "the container has no annotation colibri.jail, so it has no tenant",
+        hint="colibri hook show podman",
+    )
+
+
+def _stdin(seconds: float) -> bytes:
+    """Return what stands on stdin: one byte more than is allowed at most, whole within seconds."""
+    from vault_svc.domain.oci import MAX_STATE_BYTES
+
+    if sys.stdin is None or sys.stdin.isatty():
+        raise ColibriError("usage", "no OCI state on stdin", hint="a runtime gives it to its hooks")
+    said, give_up = bytearray(), time.monotonic() + seconds
+    while len(said) <= MAX_STATE_BYTES:
+        left = max(give_up - time.monotonic(), 0.0)
+        if not select.select([sys.stdin], [], [], left)[0]:
+            raise ColibriError("hook_timeout", f"no whole OCI state within {seconds:g} seconds")
+        chunk = os.read(sys.stdin.fileno(), MAX_STATE_BYTES)
+        if not chunk:
+            break
+        said += chunk
+    return bytes(said)
+
+
 def deliver(services: Services, spawned: Spawned, on_failure: OnFailure) -> dict[str, Any]:
     """Return the outcome's document; raise what forbids the jail's start, or makes it needless."""
     try:
@@ -77,6 +193,8 @@ def deliver(services: Services, spawned: Spawned, on_failure: OnFailure) -> dict
 def words(answer: dict[str, Any]) -> str:
     """Return an outcome for people."""
     tenant, receipt = answer["tenant_id"], answer["receipt"]
+    if answer["result"] in NOTHING_TO_DO:
+        return "it has no secrets to get"
     if answer["error"]:
         return "without new secrets, as --on-provision-failure=continue says"
     generation = f", generation {receipt['generation']}" if receipt else ""

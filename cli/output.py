@@ -86,6 +86,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) 
         _plain_table(columns, cleaned)
 
 
+def text(whole: str) -> None:
+    """Print a file's text as it is, but for what a terminal could act on."""
+    _write("".join(f"{printable(line)}\n" for line in whole.splitlines()))
+
+
 def gap() -> None:
     """Part two tables; Rich's have an empty line around them already."""
     if not sys.stdout.isatty():

@@ -16,6 +16,7 @@ from vault_svc.errors import ColibriError, not_initialised
 from vault_svc.ports.audit_log import AuditLog
 from vault_svc.ports.credential_store import CredentialStore, HostKeys
 from vault_svc.ports.delivery import Delivery
+from vault_svc.ports.host_files import HostFiles
 from vault_svc.ports.jail_engine import JailEngine
 from vault_svc.ports.registry import TenantReader
 from vault_svc.ports.secret_source import SecretSource, SecretWriter
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from vault_svc.services.context import Context
     from vault_svc.services.doctor import Doctor
     from vault_svc.services.hook import Hook
+    from vault_svc.services.hook_install import HookInstaller
     from vault_svc.services.jails import Jails
     from vault_svc.services.keys import Keys
     from vault_svc.services.provision import Provisioner
@@ -88,7 +90,22 @@ class Services:
         """Answer a spawner."""
         from vault_svc.services.hook import Hook
 
-        return Hook(self._context)
+        return Hook(self._context, self.operator_files)
+
+    @cached_property
+    def hook_installer(self) -> HookInstaller:
+        """Put the files in place by which engines call the hook."""
+        from vault_svc.services.hook_install import HookInstaller
+
+        self._require_state()
+        return HookInstaller(self._context, self.operator_files)
+
+    @cached_property
+    def operator_files(self) -> HostFiles:
+        """Files on a way that nobody but root and we can change."""
+        from vault_svc.adapters.hostfiles import OperatorFiles
+
+        return OperatorFiles()
 
     def in_time(self, act: Callable[[], bytes]) -> bytes | None:
         """Return what act returns in a child of ours; None without an answer in the hook's time."""

@@ -46,6 +46,12 @@ STORY = [
         "hook run --jail acme --root {home}/state/jails --on-provision-failure continue",
         0,
     ),
+    ("hook-run", "hook nspawn nobody", 0),
+    ("hook-run", "hook bastille nobody", 0),
+    ("hook-run", "hook oci", 0),
+    ("hook-file", "hook show podman", 0),
+    ("hook-file", "hook install podman --directory {home}/hooks.d", 0),
+    ("hook-file", "hook uninstall podman --directory {home}/hooks.d", 0),
     ("provision-all", "provision --all", 9),
     ("verify", "verify --all", 0),
     ("error", "provision bare", 3),
@@ -75,7 +81,8 @@ STORY = [
     ("error", "show-tenant", 2),
     ("error", "no-such-command", 2),
 ]
-STDIN = {"secret set": VALUE, "secret import": b"FROM_FILE=" + VALUE + b"\n"}
+NAMELESS = b'{"ociVersion": "1.0.2", "status": "created", "pid": 2, "bundle": "/b"}'
+STDIN = {"hook oci": NAMELESS, "secret set": VALUE, "secret import": b"FROM_FILE=" + VALUE + b"\n"}
 # Commands with tests of their own that validate the document: the proof, and what needs a server.
 TOLD_ELSEWHERE = {
     "first-proof": "first-proof",

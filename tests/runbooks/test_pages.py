@@ -69,6 +69,12 @@ def _one_active(cli: Cli) -> None:
     _deliver(cli, "acme")
 
 
+def _no_hook(cli: Cli) -> None:
+    _deliver(cli, "acme")
+    cli.must("suspend", "acme")
+    cli.settings["HOOKS"] = str(cli.home / "hooks.d")
+
+
 @dataclass
 class Situation:
     arrange: Callable[[Cli], None]
@@ -82,6 +88,7 @@ SITUATIONS = {
     "registry-corrupt.md": Situation(_spoiled_registry, {"registry": "."}),
     "tenant-drifted.md": Situation(_drifted),
     "tenant-leaves.md": Situation(_one_active),
+    "hook-install.md": Situation(_no_hook),
     "source-incomplete.md": Situation(_cut_collection, {"acme.age": "store/acme.age"}),
 }
 

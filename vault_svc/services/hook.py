@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from vault_svc.domain import names
+from vault_svc.domain import names, oci
 from vault_svc.domain.audit import Event
 from vault_svc.domain.plan import Outcome
 from vault_svc.domain.tenant import Tenant
 from vault_svc.errors import ColibriError
+from vault_svc.ports.host_files import HostFiles
 from vault_svc.services.batch import Options
 from vault_svc.services.context import Context
 from vault_svc.services.provision import Provisioner
@@ -19,10 +20,15 @@ from vault_svc.services.provision import Provisioner
 
 @dataclass(frozen=True, slots=True)
 class Spawned:
-    """A jail as its spawner announces it: exact name, and its root's absolute path on the host."""
+    """A jail as its spawner announces it: exact name, and its root's absolute path on the host.
+
+    pid: its first process, where it has one already; inside: where that one has the jail's root.
+    """
 
     jail: str
     root: str
+    pid: int | None = None
+    inside: str = "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,25 @@ class Hook:
     """Answers the spawner; everything is delivered by the same code as by `provision`."""
 
     context: Context
+    files: HostFiles
+
+    def oci(self, said: bytes) -> Spawned | None:
+        """Read an OCI state; None for a container that names no jail.
+
+        The container has not pivoted: its first process has the root where the host has it.
+        """
+        state = oci.state(said)
+        if state.jail is None:
+            return None
+        config = self.files.read(f"{state.bundle}/config.json")
+        if config is None:
+            raise ColibriError(
+                "usage",
+                "the bundle has no config.json",
+                hint="a runtime makes it before it calls its hooks",
+            )
+        root = oci.root_path(config, state)
+        return Spawned(names.jail_name(state.jail), root, state.pid, inside=root)
 
     def run(self, spawned: Spawned) -> Outcome:
         """Deliver into the jail; raise `no_tenant_for_jail`, or whatever forbids its start."""
