@@ -173,7 +173,7 @@ def test_a_found_set_does_not_show_its_values(bench):
 
 
 def test_ending_access_says_in_words_what_ended(bench):
-    ended = bench.source().end_access(bench.fill("acme", {"API": "one"}))
+    ended = bench.source().end_access(bench.fill("acme", {"API": "one"}), for_good=True)
     assert isinstance(ended, tuple)
     assert all(isinstance(word, str) for word in ended)
 

@@ -112,7 +112,7 @@ def test_a_file_of_a_crashed_first_delivery_is_not_left_at_the_old_place(
 def test_nothing_comes_back_while_the_source_is_away(
     acme: Cli, monkeypatch: pytest.MonkeyPatch, action: str
 ) -> None:
-    def away(*_: Any) -> None:
+    def away(*_: Any, **__: Any) -> None:
         raise AWAY
 
     path = delivered(acme)
@@ -121,7 +121,7 @@ def test_nothing_comes_back_while_the_source_is_away(
         assert code(acme, action, "acme") == "source_unreachable"
     acme.run("provision", "--all")
     assert not path.exists()
-    monkeypatch.setattr(EmbeddedSource, "end_access", lambda *_: ("a token",))
+    monkeypatch.setattr(EmbeddedSource, "end_access", lambda *_, **__: ("a token",))
     assert acme.must(action, "acme", "--json").json["ended"] == ["a token"]
 
 

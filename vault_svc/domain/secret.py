@@ -73,8 +73,21 @@ class SecretInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Unchanged:
+    """A source's word that a collection is still at the revision that was delivered."""
+
+    collection_id: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionRef:
-    """A collection as its source knows it."""
+    """A collection as its source knows it.
+
+    delivered: the revision whose bytes the jail holds, "" if that is not sure; a source that can
+    tell cheaply answers it with `Unchanged`.
+    """
 
     collection_id: str
     name: str
+    delivered: str = field(default="", compare=False)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-from vault_svc.domain.secret import CollectionRef, SecretInfo, SecretSet, SecretValue
+from vault_svc.domain.secret import CollectionRef, SecretInfo, SecretSet, SecretValue, Unchanged
 from vault_svc.errors import ColibriError
 
-Resolved = tuple[CollectionRef, SecretSet | ColibriError]
+Answer = SecretSet | Unchanged | ColibriError
+Resolved = tuple[CollectionRef, Answer]
 
 
 class SecretSource(Protocol):
@@ -17,6 +18,11 @@ class SecretSource(Protocol):
     @property
     def name(self) -> str:
         """The source's name in rows: embedded, vaultwarden, vault."""
+        ...
+
+    @property
+    def tells_unchanged(self) -> bool:
+        """Whether `resolve` makes use of a ref's `delivered`: finding it out costs a look."""
         ...
 
     def locate(self, name_or_id: str) -> CollectionRef:
@@ -34,14 +40,18 @@ class SecretSource(Protocol):
     def resolve(self, refs: Sequence[CollectionRef]) -> Iterator[Resolved]:
         """Yield each of refs, in order, with its whole SecretSet or with why it has none.
 
+        A ref whose `delivered` is the source's revision still may be answered with `Unchanged`.
         A failure of one collection is that collection's alone; a failure of the whole source
         is yielded for each. An empty collection is an empty SecretSet: refusing it is policy.
         Raises `server_mismatch` per collection when id and name no longer agree.
         """
         ...
 
-    def end_access(self, ref: CollectionRef) -> tuple[str, ...]:
-        """End tokens and leases of a collection at the source; return what ended, in words."""
+    def end_access(self, ref: CollectionRef, *, for_good: bool) -> tuple[str, ...]:
+        """End tokens and leases of a collection at the source; return what ended, in words.
+
+        for_good: the tenant leaves, and what would let it be read again goes too.
+        """
         ...
 
 

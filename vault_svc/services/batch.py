@@ -14,10 +14,12 @@ from vault_svc.domain import dotenv, paths
 from vault_svc.domain.audit import Entry, Event, Head
 from vault_svc.domain.plan import FILE_MODE, Known, Outcome, Plan, Step, decide
 from vault_svc.domain.receipt import Intent, Owner, Placed, Receipt
-from vault_svc.domain.secret import SecretSet
+from vault_svc.domain.secret import SecretSet, Unchanged
 from vault_svc.domain.tenant import Action, Tenant, next_status
 from vault_svc.errors import ColibriError
 from vault_svc.ports.delivery import JailRoot
+from vault_svc.ports.secret_source import Answer
+from vault_svc.services.agreement import delivered_revision
 from vault_svc.services.context import Context
 
 
@@ -62,7 +64,7 @@ class Batch:
 
     def run(
         self,
-        work: Sequence[tuple[Known, SecretSet | ColibriError]],
+        work: Sequence[tuple[Known, Answer]],
         *,
         listed: Mapping[str, Tenant],
     ) -> Iterator[Outcome]:
@@ -89,13 +91,15 @@ class Batch:
             yield from (self._outcome(job, None) for job in jobs)
         yield from (failed(tenant_id, error) for tenant_id, error in failures.items())
 
-    def _plan(self, known: Known, resolved: SecretSet | ColibriError, listed: Tenant) -> _Job:
+    def _plan(self, known: Known, resolved: Answer, listed: Tenant) -> _Job:
         started, tenant = self._context.clock.monotonic(), known.tenant
         next_status(tenant, Action.PROVISION)
         if _asked_for(tenant) != _asked_for(listed):
             raise ColibriError("busy", "the row was changed meanwhile", hint="run it again")
         if isinstance(resolved, ColibriError):
             raise resolved
+        if isinstance(resolved, Unchanged):
+            return self._untouched(known, resolved, started)
         content = self._render(tenant, resolved)
         root, path = self._context.agreed_root(tenant), paths.jail_path(tenant.env_path)
         limit = self._context.settings.max_env_bytes
@@ -114,6 +118,16 @@ class Batch:
             dotenv.warnings(resolved, tenant.profile),
             resolved.left_out,
         )
+
+    def _untouched(self, known: Known, resolved: Unchanged, started: float) -> _Job:
+        """Look once more, under the lock: the file may have changed since the source was asked."""
+        tenant, newest = known.tenant, known.newest
+        revision = delivered_revision(self._context, tenant, newest, known.intents)
+        if not isinstance(newest, Receipt) or revision != resolved.revision:
+            raise ColibriError("busy", "the file was changed meanwhile", hint="run it again")
+        root, path = self._context.agreed_root(tenant), paths.jail_path(tenant.env_path)
+        plan = Plan(Step.NOTHING, tenant.generation, newest.digest, (), announced=True)
+        return _Job(known, root, path, b"", plan, revision, newest.keys, started, (), ())
 
     def _recorded(self, known: Known, content: bytes) -> bool:
         """Compare with the newest receipt under the key it was made with."""

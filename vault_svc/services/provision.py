@@ -7,13 +7,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 
-from vault_svc.domain import paths
 from vault_svc.domain.audit import Event
 from vault_svc.domain.plan import Known, Outcome
-from vault_svc.domain.receipt import Receipt, Removal, recorded_drift
-from vault_svc.domain.secret import SecretSet
+from vault_svc.domain.secret import CollectionRef
 from vault_svc.domain.tenant import Action, Status, Tenant, next_status
 from vault_svc.errors import ColibriError
+from vault_svc.ports.secret_source import Answer
+from vault_svc.services.agreement import agrees, delivered_revision
 from vault_svc.services.batch import Batch, Options, failed
 from vault_svc.services.context import Context, reference
 
@@ -78,9 +78,7 @@ class Provisioner:
         while batch := list(islice(remaining, self.context.settings.batch_size)):
             yield from self._locked(batch, answers, options, wait=wait)
 
-    def _resolve(
-        self, listed: Sequence[Tenant]
-    ) -> Iterator[tuple[Tenant, SecretSet | ColibriError]]:
+    def _resolve(self, listed: Sequence[Tenant]) -> Iterator[tuple[Tenant, Answer]]:
         """Yield each row as it is now with what the source has for it; never fewer than listed.
 
         Rows are read again first: one whose generation differs when its turn comes was delivered
@@ -90,17 +88,24 @@ class Provisioner:
         rows = [_with_bucket(fresh.get(row.tenant_id), row) for row in listed]
         yield from zip(rows, self._found(rows), strict=True)
 
-    def _found(self, rows: Sequence[Tenant]) -> Iterator[SecretSet | ColibriError]:
+    def _found(self, rows: Sequence[Tenant]) -> Iterator[Answer]:
         answered, failure = 0, None
         try:
-            stream = self.context.source(rows[0].source).resolve([reference(row) for row in rows])
-            for row, (ref, found) in zip(rows, stream, strict=False):
+            source = self.context.source(rows[0].source)
+            refs = self._delivered(rows) if source.tells_unchanged else map(reference, rows)
+            for row, (ref, found) in zip(rows, source.resolve(list(refs)), strict=False):
                 mine = ref.collection_id == row.collection_id
                 yield found if mine else _unanswered(row)
                 answered += 1
         except ColibriError as error:  # the whole source: each tenant fails with it, by name
             failure = error
         yield from (failure or _unanswered(row) for row in rows[answered:])
+
+    def _delivered(self, rows: Sequence[Tenant]) -> Iterator[CollectionRef]:
+        """Say of each collection which revision its jail verifiably holds."""
+        for row, known in zip(rows, self._known(rows).values(), strict=True):
+            revision = delivered_revision(self.context, row, known.newest, known.intents)
+            yield replace(reference(row), delivered=revision)
 
     def _locked(
         self,
@@ -151,30 +156,17 @@ class Provisioner:
         for row in rows:
             try:
                 settled = not intents.get(row.tenant_id)
-                agrees = settled and self._agrees(row, newest.get(row.tenant_id))
+                sound_file = settled and agrees(self.context, row, newest.get(row.tenant_id))
             except ColibriError:
-                agrees = False
-            if agrees:
+                sound_file = False
+            if sound_file:
                 sound.append(Outcome(row.tenant_id, "unchanged"))
             else:
                 drifted.append(row)
         return drifted, sound
 
-    def _agrees(self, row: Tenant, newest: Receipt | Removal | None) -> bool:
-        if not isinstance(newest, Receipt):
-            return False
-        found = self.context.delivery.inspect(
-            self.context.agreed_root(row),
-            paths.jail_path(newest.path),
-            max_bytes=self.context.settings.max_env_bytes,
-        )
-        key_id = newest.digest.partition(":")[0]
-        digest = self.context.keys.digest(row.tenant_id, found.content or b"", key_id=key_id)
-        wanted = replace(newest, uid=row.owner_uid, gid=row.owner_gid)
-        return not recorded_drift(found, wanted, digest)
 
-
-_Answer = tuple[Tenant, SecretSet | ColibriError]
+_Answer = tuple[Tenant, Answer]
 
 
 class _Answers:

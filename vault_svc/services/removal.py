@@ -137,7 +137,7 @@ class Remover:
         self.context.registry.close(closed, removal=removal, head=trail.head)
         trail.write(Event.REMOVED, row.tenant_id, path=path, kind=kind)
         # Last: while the source is away, the row keeps the file from coming back.
-        ended = self._end_access(row) if action is not Action.SUSPEND else ()
+        ended = self._end_access(row, action)
         trail.write(_DONE[action], row.tenant_id, path=path, absent=True, ended=list(ended))
         trail.finish()
         return Removed(closed, path, kind, ended, changed=True)
@@ -173,12 +173,12 @@ class Remover:
         with suppress(ColibriError):  # what kept the file there is what has to be said
             self.context.registry.update(stopped, expected=row)
 
-    def _end_access(self, row: Tenant) -> tuple[str, ...]:
-        if row.collection_id is None:
+    def _end_access(self, row: Tenant, action: Action) -> tuple[str, ...]:
+        if row.collection_id is None or action is Action.SUSPEND:
             return ()
-        return self.context.source(row.source).end_access(
-            CollectionRef(row.collection_id, row.collection)
-        )
+        ref = CollectionRef(row.collection_id, row.collection)
+        source = self.context.source(row.source)
+        return source.end_access(ref, for_good=action is Action.OFFBOARD)
 
     def _record(self, row: Tenant, path: str, kind: str) -> Removal:
         now = self.context.clock.now()

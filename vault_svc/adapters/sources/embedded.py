@@ -31,6 +31,7 @@ class EmbeddedSource:
     """SecretSource and SecretWriter over `<directory>/<collection>.age` (decision 21)."""
 
     name = "embedded"
+    tells_unchanged = False  # the revision is inside the sealed file
 
     def __init__(
         self,
@@ -89,9 +90,9 @@ class EmbeddedSource:
             for ref in refs:
                 yield ref, self._resolve_one(parent, ref)
 
-    def end_access(self, ref: CollectionRef) -> tuple[str, ...]:
+    def end_access(self, ref: CollectionRef, *, for_good: bool) -> tuple[str, ...]:
         """Return nothing: the embedded store hands out no tokens or leases."""
-        del ref
+        del ref, for_good
         return ()
 
     # The write side

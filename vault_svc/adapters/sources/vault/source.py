@@ -15,9 +15,9 @@ from vault_svc.adapters.sources.vault.client import Client, Found
 from vault_svc.adapters.sources.vault.options import Rules
 from vault_svc.adapters.sources.vault.refusal import Refusal
 from vault_svc.adapters.sources.vault.session import Session, Sessions
-from vault_svc.domain.secret import CollectionRef, SecretSet
+from vault_svc.domain.secret import CollectionRef, Unchanged
 from vault_svc.errors import ColibriError, printable
-from vault_svc.ports.secret_source import Resolved
+from vault_svc.ports.secret_source import Answer, Resolved
 
 NAME = "vault"
 _SHOWN = 64
@@ -36,6 +36,11 @@ class VaultSource:
     def name(self) -> str:
         """The source's name in rows."""
         return NAME
+
+    @property
+    def tells_unchanged(self) -> bool:
+        """Whether a collection can be told to be unchanged without reading it: by its metadata."""
+        return True
 
     def locate(self, name_or_id: str) -> CollectionRef:
         """Return the collection of this name or id, if the server has it."""
@@ -63,15 +68,19 @@ class VaultSource:
                 return
             yield from self._in_order(refs, session)
 
-    def end_access(self, ref: CollectionRef) -> tuple[str, ...]:
-        """Return nothing: a read uses its token up."""
-        del ref
-        return ()
+    def end_access(self, ref: CollectionRef, *, for_good: bool) -> tuple[str, ...]:
+        """Delete the collection's policy when its tenant leaves; a read's token is used up."""
+        if not for_good:
+            return ()
+        with self.sessions.open(self.account()) as session:
+            name = session.client.place.agreed(ref)
+            dropped = session.call(lambda client: client.drop_policy(name))
+        return (f"policy {places.policy_of(name)}",) if dropped else ()
 
     def _in_order(self, refs: Sequence[CollectionRef], session: Session) -> Iterator[Resolved]:
         """Read a bounded number ahead, so that not every tenant's values are held at once."""
         workers = min(self.sessions.options.concurrency, len(refs))
-        ahead: deque[tuple[CollectionRef, Future[SecretSet | ColibriError]]] = deque()
+        ahead: deque[tuple[CollectionRef, Future[Answer]]] = deque()
         remaining = iter(refs)
         with ThreadPoolExecutor(workers) as pool:
             try:
@@ -87,9 +96,11 @@ class VaultSource:
                 for _, future in ahead:
                     future.cancel()
 
-    def _one(self, ref: CollectionRef, session: Session) -> SecretSet | ColibriError:
+    def _one(self, ref: CollectionRef, session: Session) -> Answer:
         try:
             name = session.client.place.agreed(ref)
+            if ref.delivered and _is_still(ref.delivered, name, session):
+                return Unchanged(ref.collection_id, ref.delivered)
             found = session.call(lambda client: _read(client, name))
             return values.secret_set(ref, found, self.rules)
         except ColibriError as error:
@@ -99,6 +110,13 @@ class VaultSource:
                 return _explained(refusal, name, session)
             except ColibriError as error:
                 return error
+
+
+def _is_still(delivered: str, name: str, session: Session) -> bool:
+    """Ask for the version alone; KV version 1 has none."""
+    if session.client.place.version == 1:
+        return False
+    return session.call(lambda client: client.revision(name)) == delivered
 
 
 def _read(client: Client, name: str) -> Found:

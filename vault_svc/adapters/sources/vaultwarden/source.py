@@ -35,6 +35,11 @@ class VaultwardenSource:
         """The source's name in rows."""
         return NAME
 
+    @property
+    def tells_unchanged(self) -> bool:
+        """Whether a collection can be told to be unchanged without reading it: no."""
+        return False
+
     def locate(self, name_or_id: str) -> CollectionRef:
         """Return the one collection of exactly this name, or of this id."""
         content = self.content(items=False)
@@ -71,9 +76,9 @@ class VaultwardenSource:
         for ref in refs:
             yield ref, self._one(ref, known.get(ref.collection_id), content)
 
-    def end_access(self, ref: CollectionRef) -> tuple[str, ...]:
+    def end_access(self, ref: CollectionRef, *, for_good: bool) -> tuple[str, ...]:
         """Return nothing: a read leaves no token or lease of a collection's own."""
-        del ref
+        del ref, for_good
         return ()
 
     def content(self, *, items: bool) -> Content:
