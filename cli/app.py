@@ -100,8 +100,9 @@ app.add_typer(cmd_audit.app, name="audit")
 def main() -> None:
     """Run the command line; every error becomes one line and its exit status."""
     output.open_streams()
-    as_json = "--json" in sys.argv
-    verbose = bool({"-v", "--verbose"} & set(sys.argv))
+    ours = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv
+    as_json = "--json" in ours
+    verbose = bool({"-v", "--verbose"} & set(ours))
     try:
         status = app(prog_name="colibri", standalone_mode=False)
     except ColibriError as error:

@@ -12,18 +12,21 @@ from cli.session import Json, parse_owner, session
 if TYPE_CHECKING:
     from vault_svc.ports.jail_engine import JailInfo
 
-app = typer.Typer(help="Jails: create, list, destroy.", no_args_is_help=True)
+app = typer.Typer(help="Jails: create, start, stop, list, run, destroy.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="JAIL", help="The jail's exact name.")]
+Engine = Annotated[
+    str | None, typer.Option(help="Whose jail, where two engines have one of this name.")
+]
 
 
 @app.command("create")
 def create_jail(
     context: typer.Context,
     name: Name,
-    engine: Annotated[str | None, typer.Option(help="directory or bubblewrap.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Which kind: see colibri doctor.")] = None,
     owner: Annotated[
-        str | None, typer.Option(metavar="UID:GID", help="Whose tree it is, as the host counts.")
+        str | None, typer.Option(metavar="UID:GID", help="Whose tree it is, as the jail counts.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -43,7 +46,7 @@ def create_jail(
     if json:
         output.document("jail-create", {"jail": _body(made)})
     else:
-        output.say(f"jail '{name}' is at '{made.root}'")
+        output.say(f"jail '{name}' is at '{made.root}'" if made.root else f"jail '{name}' is made")
 
 
 @app.command("list")
@@ -56,22 +59,91 @@ def list_jails(context: typer.Context, json: Json = False) -> None:
     if json:
         output.listing("jail-list", (_body(info) for info in infos))
         return
-    rows = [(info.name, info.engine, info.root) for info in infos]
-    output.table(("JAIL", "ENGINE", "ROOT"), rows, empty="no jails")
+    rows = [(info.name, info.engine, _state(info), info.root) for info in infos]
+    output.table(("JAIL", "ENGINE", "STATE", "ROOT"), rows, empty="no jails")
+
+
+@app.command("start")
+def start_jail(
+    context: typer.Context, name: Name, engine: Engine = None, json: Json = False
+) -> None:
+    """Let a jail run.
+
+    Example: colibri jail start acme
+    """
+    info = session(context).services.jails.start(name, engine)
+    if json:
+        output.document("jail-start", {"jail": _body(info)})
+    else:
+        output.say(f"jail '{name}' is {_state(info)}")
+
+
+@app.command("stop")
+def stop_jail(
+    context: typer.Context, name: Name, engine: Engine = None, json: Json = False
+) -> None:
+    """End all processes of a jail.
+
+    Example: colibri jail stop acme
+    """
+    info = session(context).services.jails.stop(name, engine)
+    if json:
+        output.document("jail-stop", {"jail": _body(info)})
+    else:
+        output.say(f"jail '{name}' is {_state(info)}")
+
+
+@app.command("run")
+def run_in_jail(
+    context: typer.Context,
+    name: Name,
+    command: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="What to run.")],
+    engine: Engine = None,
+    owner: Annotated[
+        str | None, typer.Option(metavar="UID:GID", help="As whom; the tenant's owner if left out.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Run a command in a jail and end with its status.
+
+    Its output, bounded, is shown when it ended. Nothing of this environment reaches it.
+
+    Example: colibri jail run acme -- /bin/ls -l /home/app
+    """
+    ran = session(context).services.jails.run(name, engine, command, parse_owner(owner))
+    if json:
+        output.document(
+            "jail-run",
+            {
+                "status": ran.status,
+                "stdout": ran.stdout.decode(errors="replace"),
+                "stderr": ran.stderr.decode(errors="replace"),
+            },
+        )
+    else:
+        output.passed_on(ran.stdout, ran.stderr)
+    if ran.status:
+        raise typer.Exit(ran.status if ran.status > 0 else 128 - ran.status)
 
 
 @app.command("destroy")
-def destroy_jail(context: typer.Context, name: Name, json: Json = False) -> None:
+def destroy_jail(
+    context: typer.Context, name: Name, engine: Engine = None, json: Json = False
+) -> None:
     """Destroy a jail without a tenant, and all in it.
 
     Example: colibri jail destroy acme
     """
-    info = session(context).services.jails.destroy(name)
+    info = session(context).services.jails.destroy(name, engine)
     if json:
         output.document("jail-destroy", {"jail": _body(info)})
     else:
         output.say(f"jail '{name}' is destroyed")
 
 
-def _body(info: JailInfo) -> dict[str, str]:
-    return {"name": info.name, "engine": info.engine, "root": info.root}
+def _state(info: JailInfo) -> str:
+    return {None: "a tree", True: "running", False: "stopped"}[info.running]
+
+
+def _body(info: JailInfo) -> dict[str, object]:
+    return {"name": info.name, "engine": info.engine, "root": info.root, "running": info.running}

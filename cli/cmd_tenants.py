@@ -63,13 +63,13 @@ def register_tenant(
     ] = None,
     env_path: Annotated[str, typer.Option(help="The file, as the jail sees it.")] = "/.env",
     owner: Annotated[
-        str | None, typer.Option(metavar="UID:GID", help="The file's owner, as the host counts.")
+        str | None, typer.Option(metavar="UID:GID", help="The file's owner, as the jail counts.")
     ] = None,
     tier: Annotated[str, typer.Option(help="standard, scratch or community.")] = "standard",
     profile: Annotated[
         str | None, typer.Option(help="Which .env readers are promised: see the README.")
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="directory or bubblewrap.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Whose jail: see colibri doctor.")] = None,
     no_collection: Annotated[
         bool, typer.Option("--no-collection", help="A tenant without secrets, for now.")
     ] = False,

@@ -123,6 +123,19 @@ def close_streams() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), stream.fileno())
 
 
+def passed_on(stdout: bytes, stderr: bytes) -> None:
+    """Pass on the output of a command that ran in a jail, byte for byte."""
+    sys.stderr.buffer.write(stderr)
+    sys.stderr.flush()
+    _write_bytes(stdout)
+
+
+def _write_bytes(text: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.buffer.write(text)
+        sys.stdout.flush()
+
+
 def _write(text: str) -> None:
     """Write to stdout and flush; a reader that has gone (`| head`) is no error."""
     try:

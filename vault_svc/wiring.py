@@ -205,7 +205,7 @@ class Services:
 
     def isolates(self, engine: str) -> bool:
         """Say whether an engine keeps its tenants from the host's files."""
-        return self._engine(engine).isolates
+        return self._engine(engine).capabilities.isolates
 
     @cached_property
     def _context(self) -> Context:

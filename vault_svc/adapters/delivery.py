@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from vault_svc.domain.receipt import Found, Owner, Placed
@@ -13,6 +14,7 @@ from vault_svc.hazmat import confine, confine_walk
 from vault_svc.hazmat.confine_error import Reason, Refused, refusal
 from vault_svc.hazmat.confine_root import open_root, state_at
 from vault_svc.hazmat.confine_walk import Root
+from vault_svc.hazmat.jail_view import View, looked_into
 from vault_svc.ports.delivery import JailRoot
 
 _MAX_SHOWN: Final = 200
@@ -108,6 +110,16 @@ _WORDS: Final[dict[Reason, tuple[str, str, str]]] = {
         "'{where}' is not the directory that was registered{detail}",
         "if the jail was made anew, record it with update-tenant",
     ),
+    Reason.SHADOWED: (
+        "shadowed",
+        "the jail sees something else at '{where}' than the host does{detail}",
+        "a mount inside the jail hides it: unmount it there, or register another path",
+    ),
+    Reason.NOT_RUNNING: (
+        "jail_not_running",
+        "the jail cannot be looked into{detail}{errno}",
+        "colibri jail start, then run again",
+    ),
     Reason.NO_OPENAT2: (
         "helper_missing",
         "this kernel has no openat2 (Linux 5.6 and newer have)",
@@ -150,15 +162,20 @@ class ConfinedDelivery:
 
     def prove_root(self, root: JailRoot) -> int:
         """Verify the root and return its inode number; codes as in the port."""
-        with _spoken(), self._proven(root) as proven:
+        with _spoken(), self._proven(root) as (proven, _):
             return os.fstat(proven.fd).st_ino
 
     def inspect(self, root: JailRoot, path: Sequence[str], *, max_bytes: int) -> Found:
         """Return what stands at path; a missing directory on the way is `missing` too."""
         with _spoken():
             parts = confine.checked(path)
-            with self._proven(root) as proven:
-                return confine.inspect(proven, parts, max_bytes=max_bytes)
+            with self._proven(root) as (proven, view):
+                found = confine.inspect(proven, parts, max_bytes=max_bytes)
+                if view is None or found.kind != "file":
+                    return found
+                view.seen_owner(parts, (found.dev, found.ino))
+                owner = view.disk.inside(Owner(found.uid, found.gid))
+                return replace(found, uid=owner.uid, gid=owner.gid)
 
     def place(
         self, root: JailRoot, path: Sequence[str], content: bytes, owner: Owner, mode: int = 0o600
@@ -166,50 +183,83 @@ class ConfinedDelivery:
         """Put content at path as a new inode, durably, read back; codes as in the port."""
         with _spoken():
             parts = confine.checked(path)
-            with self._proven(root) as proven:
+            with self._proven(root) as (proven, view):
+                outside = owner if view is None else view.disk.outside(owner)
+                if view is not None:
+                    self._sees_parent(view, proven, parts[:-1])
                 placed = confine.place(
-                    proven, parts, content, owner, mode, create_parents=self._create_parents
+                    proven, parts, content, outside, mode, create_parents=self._create_parents
                 )
+                if view is not None:
+                    _check_owner(view, parts, placed, owner)
                 self._still_there(root, proven)
         return placed
+
+    def _sees_parent(self, view: View, proven: Root, parts: Sequence[str]) -> None:
+        """Refuse before anything is written what the jail would not see (containment.md, 2.3)."""
+        try:
+            view.sees_directory(proven, parts)
+        except Refused as refused:
+            if refused.reason is not Reason.MISSING or not self._create_parents:
+                raise
 
     def settle(self, root: JailRoot, path: Sequence[str]) -> None:
         """Sync the file at path and its directory; codes as in the port."""
         with _spoken():
             parts = confine.checked(path)
-            with self._proven(root) as proven:
+            with self._proven(root) as (proven, _):
                 confine.settle(proven, parts)
 
     def remove(self, root: JailRoot, path: Sequence[str]) -> str:
         """Delete what stands at path and temporary files of ours; return its kind."""
         with _spoken():
             parts = confine.checked(path)
-            with self._proven(root) as proven:
+            with self._proven(root) as (proven, _):
                 kind = confine.remove(proven, parts)
                 self._still_there(root, proven)
         return kind
 
     @contextlib.contextmanager
-    def _proven(self, root: JailRoot) -> Iterator[Root]:
+    def _proven(self, root: JailRoot) -> Iterator[tuple[Root, View | None]]:
         """Hold a descriptor of the verified root; nothing is remembered between two calls."""
-        proven = open_root(
-            root.path, bases=self._bases, forbidden=self._forbidden, ino=root.ino, walk=self._walk
-        )
-        try:
-            yield proven
-        finally:
-            os.close(proven.fd)
+        with contextlib.ExitStack() as held:
+            proven = open_root(
+                root.path,
+                bases=self._bases,
+                forbidden=self._forbidden,
+                ino=root.ino,
+                walk=self._walk,
+            )
+            held.callback(os.close, proven.fd)
+            view = None
+            if root.pid is not None:
+                view = held.enter_context(looked_into(root.pid, root.inside, self._walk))
+                view.prove(proven)
+            elif root.shifts and proven.uid != 0:
+                detail = f"its ids are shifted, its root belongs to uid {proven.uid}"
+                raise Refused(Reason.NOT_RUNNING, root.path, detail=detail)
+            yield proven, view
+            if view is not None:
+                view.prove_alive()
 
     def _still_there(self, root: JailRoot, proven: Root) -> None:
         """Refuse success if the root's path leads elsewhere by now (a jail moved or remade)."""
-        ino = os.fstat(proven.fd).st_ino
+        now = replace(root, ino=os.fstat(proven.fd).st_ino)
         try:
-            with self._proven(JailRoot(root.path, ino)) as again:
+            with self._proven(now) as (again, _):
                 moved = again.mount != proven.mount
         except Refused:
             moved = True
         if moved:
             raise Refused(Reason.TAMPERED, root.path, detail="the jail root was replaced")
+
+
+def _check_owner(view: View, parts: Sequence[str], placed: Placed, owner: Owner) -> None:
+    """Ask the jail itself whether it has the file there, and as whose."""
+    seen = view.seen_owner(parts, (placed.dev, placed.ino))
+    if seen != owner:
+        detail = f"inside the file is {seen.uid}:{seen.gid}'s, not {owner.uid}:{owner.gid}'s"
+        raise Refused(Reason.OWNER, "/".join(parts), detail=detail)
 
 
 @contextlib.contextmanager

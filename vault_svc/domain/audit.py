@@ -32,6 +32,8 @@ class Event(StrEnum):
     OFFBOARDED = "offboarded"
     COLLECTION_CHANGED = "collection_changed"
     JAIL_CREATED = "jail_created"
+    JAIL_STARTED = "jail_started"
+    JAIL_STOPPED = "jail_stopped"
     WILL_DESTROY_JAIL = "will_destroy_jail"
     JAIL_DESTROYED = "jail_destroyed"
     HOST_KEY_ROTATED = "host_key_rotated"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Numeric owner of a delivered file, as the host counts."""
+    """Numeric owner of a delivered file, as the jail counts: as the host, unless ids are mapped."""
 
     uid: int
     gid: int

@@ -32,6 +32,8 @@ class Reason(StrEnum):
     ROOT_MISMATCH = "root-mismatch"
     NO_OPENAT2 = "no-openat2"
     OPENAT2_DENIED = "openat2-denied"
+    SHADOWED = "shadowed"
+    NOT_RUNNING = "not-running"
 
 
 class Refused(Exception):  # noqa: N818  a refusal is the expected answer to an attack

@@ -13,11 +13,18 @@ from vault_svc.domain.receipt import Found, Owner, Placed
 class JailRoot:
     """A jail root to be proven: absolute path, and the inode it had when it was registered.
 
-    ino is None where nothing is registered yet.
+    ino is None where nothing is registered yet. pid is the host's number of the jail's first
+    process, None while it has none: with it the root is proven to be the jail's own, owners are
+    translated by the jail's id map, and a file the jail would not see is `shadowed`. inside is
+    where that process has the jail's root: elsewhere than `/` until it has pivoted (decision 8).
+    shifts says that the jail may count ids by a map of its own.
     """
 
     path: str
     ino: int | None = None
+    pid: int | None = None
+    inside: str = "/"
+    shifts: bool = False
 
 
 class Delivery(Protocol):
@@ -27,7 +34,7 @@ class Delivery(Protocol):
     through the allowed base to the root, refusing what decisions 5 and 6 refuse, and raises
     the codes of `contracts.md` (`unsafe_base`, `jail_root_not_allowed`, `jail_root_not_plain`,
     `jail_root_mismatch`, `path_missing`, `path_not_plain`, `crosses_mount`, `unsafe_parent`,
-    `target_not_regular`, `tampered`, `no_space`, `read_only`, …).
+    `target_not_regular`, `tampered`, `no_space`, `read_only`, …). Owners are as the jail counts.
     """
 
     def prove_root(self, root: JailRoot) -> int:
@@ -46,7 +53,8 @@ class Delivery(Protocol):
     ) -> Placed:
         """Put content there as a new inode with owner and mode, durably, and read it back.
 
-        Also removes stale temporary files of ours that a crash left beside the target.
+        Raises `shadowed` where the jail sees another directory or file there. Also removes stale
+        temporary files of ours that a crash left beside the target.
         """
         ...
 

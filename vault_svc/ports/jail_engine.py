@@ -10,12 +10,38 @@ from vault_svc.domain.receipt import Owner
 
 
 @dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do: services ask this, never the engine's name.
+
+    isolates: a tenant inside is kept from the host's files at all. stable_roots: a jail's root
+    keeps its path for the jail's whole life (decision 7). starts: jails have a process of their
+    own, to be started and stopped. user_namespace: they may count ids by a map of their own.
+    hook: the engine itself calls colibri before a jail's first instruction. hook_only: nobody
+    else can deliver, because the host does not see the roots. tmpfs: it can mount a memory file
+    system for what is delivered.
+    """
+
+    isolates: bool = True
+    stable_roots: bool = True
+    starts: bool = False
+    user_namespace: bool = False
+    hook: bool = False
+    hook_only: bool = False
+    tmpfs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class JailInfo:
-    """A jail as its engine lists it."""
+    """A jail as its engine lists it.
+
+    root is empty while the engine has none to show; running is None where jails have no process
+    of their own.
+    """
 
     name: str
     root: str
     engine: str
+    running: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +62,8 @@ class JailEngine(Protocol):
         ...
 
     @property
-    def isolates(self) -> bool:
-        """Whether a tenant inside is kept from the host's files at all."""
-        ...
-
-    @property
-    def stable_roots(self) -> bool:
-        """Whether a jail's root keeps its path for the jail's whole life (decision 7)."""
+    def capabilities(self) -> Capabilities:
+        """What it can do on this host."""
         ...
 
     def unavailable(self) -> str | None:
@@ -50,23 +71,44 @@ class JailEngine(Protocol):
         ...
 
     def create(self, name: str, owner: Owner) -> JailInfo:
-        """Make a jail whose tree owner may use; raise `jail_taken`, `jail_name_refused`."""
+        """Make a jail, not started, that owner may use; raise `jail_taken`, `jail_name_refused`.
+
+        Where the operator's image or template fills the tree, that says what owner may use.
+        """
         ...
 
     def destroy(self, name: str) -> None:
         """Remove a jail and its tree, never following what the tenant left in it."""
         ...
 
+    def start(self, name: str) -> None:
+        """Let a jail run; nothing to do for one that does, or has no process of its own."""
+        ...
+
+    def stop(self, name: str) -> None:
+        """End a jail's processes; nothing to do for one that has none."""
+        ...
+
     def list(self) -> list[JailInfo]:
-        """Return this engine's jails, sorted by name."""
+        """Return this engine's jails, sorted by name; none where the engine is not installed."""
         ...
 
     def root_of(self, name: str) -> str:
-        """Return the host path of the jail's root now; raise `jail_not_found`."""
+        """Return the host path of the jail's root now.
+
+        Raises `jail_not_found`, and `jail_not_running` where only a running jail has one.
+        """
+        ...
+
+    def pid_of(self, name: str) -> int | None:
+        """Return the host's number of the jail's first process, None for a jail without one."""
         ...
 
     def run(
         self, name: str, argv: Sequence[str], owner: Owner, *, timeout_seconds: float = 30.0
     ) -> Ran:
-        """Run argv in the jail as owner, with an empty environment and bounded output."""
+        """Run argv in the jail as owner, with nothing of our environment and bounded output.
+
+        Raises `jail_not_running` where only a running jail can be entered.
+        """
         ...

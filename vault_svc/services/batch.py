@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vault_svc.domain import dotenv, paths
 from vault_svc.domain.audit import Entry, Event, Head
@@ -102,6 +102,8 @@ class Batch:
             return self._untouched(known, resolved, started)
         content = self._render(tenant, resolved)
         root, path = self._context.agreed_root(tenant), paths.jail_path(tenant.env_path)
+        if not self._options.dry_run:
+            known = self._located(known, root)
         limit = self._context.settings.max_env_bytes
         found = self._context.delivery.inspect(root, path, max_bytes=limit)
         digest = self._context.keys.digest(tenant.tenant_id, content)
@@ -128,6 +130,14 @@ class Batch:
         root, path = self._context.agreed_root(tenant), paths.jail_path(tenant.env_path)
         plan = Plan(Step.NOTHING, tenant.generation, newest.digest, (), announced=True)
         return _Job(known, root, path, b"", plan, revision, newest.keys, started, (), ())
+
+    def _located(self, known: Known, root: JailRoot) -> Known:
+        """Record where an unstable root is before anything is written there (decision 7)."""
+        if known.tenant.jail_root == root.path:
+            return known
+        row = replace(known.tenant, jail_root=root.path)
+        self._context.registry.update(row, expected=known.tenant)
+        return replace(known, tenant=row)
 
     def _recorded(self, known: Known, content: bytes) -> bool:
         """Compare with the newest receipt under the key it was made with."""
@@ -206,6 +216,8 @@ class Batch:
             job.placed = self._context.delivery.place(
                 job.root, job.path, job.content, owner, FILE_MODE
             )
+            if job.root.ino is None:
+                self._context.still_there(job.tenant, job.root)
         except ColibriError as error:
             job.error = error.for_tenant(job.tenant.tenant_id)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vault_svc.config import Settings
@@ -25,7 +25,8 @@ from vault_svc.ports.secret_source import SecretSource
 class Context:
     """Everything a use case may reach; `source` and `engine` raise `usage` for unknown names.
 
-    announced: roots by jail that a spawner vouches for, in whose place no engine is asked.
+    announced: roots (and first processes) by jail that a spawner vouches for, in whose place no
+    engine is asked.
     """
 
     settings: Settings
@@ -37,7 +38,7 @@ class Context:
     clock: Clock
     source: Callable[[str], SecretSource]
     engine: Callable[[str], JailEngine]
-    announced: Mapping[str, str] = field(default_factory=dict)
+    announced: Mapping[str, JailRoot] = field(default_factory=dict)
 
     def agreed_root(self, tenant: Tenant) -> JailRoot:
         """Return the jail root that engine and row agree on; raise `jail_root_mismatch`."""
@@ -50,18 +51,45 @@ class Context:
                 " old one",
                 tenant=tenant.tenant_id,
             )
-        spawner = self.announced.get(tenant.jail)
-        root = spawner or self.engine(tenant.engine).root_of(tenant.jail)
-        if root != tenant.jail_root:
-            who = "the spawner" if spawner else f"engine '{tenant.engine}'"
+        said = self.announced.get(tenant.jail)
+        where = said or self._asked(tenant)
+        can = self.engine(tenant.engine).capabilities
+        if not can.stable_roots:
+            return replace(where, ino=None, shifts=can.user_namespace)
+        if where.path != tenant.jail_root:
+            who = "the spawner" if said else f"engine '{tenant.engine}'"
             raise ColibriError(
                 "jail_root_mismatch",
-                f"{who} says jail '{tenant.jail}' is at '{root}',"
+                f"{who} says jail '{tenant.jail}' is at '{where.path}',"
                 f" the registry says '{tenant.jail_root}'",
                 hint=f"colibri update-tenant {tenant.tenant_id} --jail {tenant.jail}",
                 tenant=tenant.tenant_id,
             )
-        return JailRoot(root, tenant.root_ino)
+        return replace(where, ino=tenant.root_ino, shifts=can.user_namespace)
+
+    def _asked(self, tenant: Tenant) -> JailRoot:
+        engine = self.engine(tenant.engine)
+        if engine.capabilities.hook_only:
+            raise _hook_only(tenant)
+        return JailRoot(engine.root_of(tenant.jail), pid=engine.pid_of(tenant.jail))
+
+    def still_there(self, tenant: Tenant, root: JailRoot) -> None:
+        """Ask the engine again after a write; raise `tampered` if the jail is another by now.
+
+        A path proves nothing of the name where roots are not stable: a jail that was renamed, or
+        destroyed and made anew, must not be recorded as delivered.
+        """
+        try:
+            same = self.agreed_root(tenant) == root
+        except ColibriError:
+            same = False
+        if not same:
+            raise ColibriError(
+                "tampered",
+                f"jail '{tenant.jail}' was stopped, renamed or made anew while it was delivered to",
+                hint="run it again",
+                tenant=tenant.tenant_id,
+            )
 
     def refuse_other_hosts_jail(self, root: JailRoot) -> None:
         """Raise `jail_taken` for a tree that is registered under another host's name.
@@ -69,7 +97,7 @@ class Context:
         The same path with the same inode is this host under its old name: two tenants would
         share a jail.
         """
-        for row in self.registry.tenants():
+        for row in self.registry.tenants() if root.path else ():
             same = (row.jail_root, row.root_ino) == (root.path, root.ino)
             if same and row.host != self.settings.host and row.status is not Status.OFFBOARDED:
                 raise ColibriError(
@@ -96,6 +124,16 @@ class Context:
         except ColibriError:
             return ""
         return str(lines[0]["event"]) if lines else ""
+
+
+def _hook_only(tenant: Tenant) -> ColibriError:
+    return ColibriError(
+        "jail_root_not_allowed",
+        f"the host does not see the root of jail '{tenant.jail}': only the hook of engine"
+        f" '{tenant.engine}' delivers to it",
+        hint="start the jail with the hook installed; as root, podman's jails are seen",
+        tenant=tenant.tenant_id,
+    )
 
 
 def reference(tenant: Tenant) -> CollectionRef:

@@ -63,7 +63,7 @@ def _engine(engine: JailEngine) -> Check:
     why = engine.unavailable()
     if why:
         return Check(name, "warn", f"not available: {why}")
-    if not engine.isolates:
+    if not engine.capabilities.isolates:
         seen = "available; a plain tree that isolates nothing"
         return Check(name, "warn", seen, "for trials; --engine bubblewrap isolates")
     return Check(name, "ok", "available")

@@ -12,6 +12,7 @@ from vault_svc.domain.audit import Event
 from vault_svc.domain.plan import Outcome
 from vault_svc.domain.tenant import Tenant
 from vault_svc.errors import ColibriError
+from vault_svc.ports.delivery import JailRoot
 from vault_svc.ports.host_files import HostFiles
 from vault_svc.services.batch import Options
 from vault_svc.services.context import Context
@@ -59,7 +60,8 @@ class Hook:
     def run(self, spawned: Spawned) -> Outcome:
         """Deliver into the jail; raise `no_tenant_for_jail`, or whatever forbids its start."""
         row = self._row(spawned)
-        said = replace(self.context, announced={spawned.jail: spawned.root})
+        root = JailRoot(spawned.root, pid=spawned.pid, inside=spawned.inside)
+        said = replace(self.context, announced={spawned.jail: root})
         try:
             return Provisioner(said).one(row.tenant_id, Options())
         except ColibriError as error:

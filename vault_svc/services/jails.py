@@ -32,7 +32,37 @@ class Jails:
         found = [info for engine in self.engines() for info in engine.list()]
         return sorted(found, key=lambda info: (info.name, info.engine))
 
-    def destroy(self, name: str) -> JailInfo:
+    def start(self, name: str, engine: str | None = None) -> JailInfo:
+        """Let a jail run and audit it; raise `jail_not_found`."""
+        info = self.found(name, engine)
+        self.context.engine(info.engine).start(name)
+        self.context.record(Event.JAIL_STARTED, jail=name, engine=info.engine)
+        return self.found(name, info.engine)
+
+    def stop(self, name: str, engine: str | None = None) -> JailInfo:
+        """End a jail's processes and audit it; raise `jail_not_found`."""
+        info = self.found(name, engine)
+        self.context.engine(info.engine).stop(name)
+        self.context.record(Event.JAIL_STOPPED, jail=name, engine=info.engine)
+        return self.found(name, info.engine)
+
+    def found(self, name: str, engine: str | None = None) -> JailInfo:
+        """Return the one jail of this exact name; raise `jail_not_found`, or `usage` for two."""
+        names.jail_name(name)
+        engines = [self.context.engine(engine)] if engine else self.engines()
+        same = [info for each in engines for info in each.list() if info.name == name]
+        if not same:
+            raise ColibriError(
+                "jail_not_found", f"there is no jail '{name}'", hint="colibri jail list"
+            )
+        if len(same) > 1:
+            several = " and ".join(sorted(info.engine for info in same))
+            raise ColibriError(
+                "usage", f"engines {several} have a jail '{name}' each", hint="name one: --engine"
+            )
+        return same[0]
+
+    def destroy(self, name: str, engine: str | None = None) -> JailInfo:
         """Remove a jail nobody is registered for; raise `jail_taken` or `jail_not_found`."""
         names.jail_name(name)
         holder = self.context.registry.by_jail(self.context.settings.host, name)
@@ -42,11 +72,7 @@ class Jails:
                 f"jail '{name}' belongs to tenant '{holder.tenant_id}'",
                 hint=f"colibri offboard {holder.tenant_id}, then destroy it",
             )
-        info = next((info for info in self.list() if info.name == name), None)
-        if info is None:
-            raise ColibriError(
-                "jail_not_found", f"there is no jail '{name}'", hint="colibri jail list"
-            )
+        info = self.found(name, engine)
         self._refuse_renamed_host(info)
         self.context.record(Event.WILL_DESTROY_JAIL, jail=name, engine=info.engine)
         self.context.engine(info.engine).destroy(name)
@@ -60,6 +86,14 @@ class Jails:
             return  # no root that could be registered anywhere
         self.context.refuse_other_hosts_jail(JailRoot(info.root, ino))
 
-    def run(self, name: str, engine: str, argv: Sequence[str], owner: Owner) -> Ran:
-        """Run a command in a jail as owner."""
-        return self.context.engine(engine).run(names.jail_name(name), argv, owner)
+    def run(self, name: str, engine: str | None, argv: Sequence[str], owner: Owner | None) -> Ran:
+        """Run a command in a jail, as its tenant's owner where none is named."""
+        info = self.found(name, engine)
+        return self.context.engine(info.engine).run(name, argv, owner or self._owner(name))
+
+    def _owner(self, name: str) -> Owner:
+        settings = self.context.settings
+        holder = self.context.registry.by_jail(settings.host, name)
+        if holder:
+            return Owner(holder.owner_uid, holder.owner_gid)
+        return Owner(settings.default_owner_uid, settings.default_owner_gid)

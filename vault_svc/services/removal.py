@@ -112,6 +112,8 @@ class Remover:
         except ColibriError as error:
             if error.code != "jail_not_found":
                 raise
+        if not row.jail_root:  # decision 7: nothing was delivered there yet
+            return None
         root = JailRoot(row.jail_root, row.root_ino)
         try:
             self.context.delivery.prove_root(root)
@@ -119,7 +121,15 @@ class Remover:
             if error.code != "path_missing":
                 raise
             return None
-        return root
+        if self.context.engine(row.engine).capabilities.stable_roots:
+            return root
+        raise ColibriError(
+            "jail_not_running",
+            f"engine '{row.engine}' does not know jail '{row.jail}', but its tree"
+            f" '{row.jail_root}' is there",
+            hint="look at the engine's settings; remove the tree, then run it again",
+            tenant=row.tenant_id,
+        )
 
     def _standing(self, root: JailRoot, path: str) -> str:
         return self.context.delivery.inspect(root, paths.jail_path(path), max_bytes=0).kind

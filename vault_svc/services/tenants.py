@@ -153,6 +153,8 @@ class Tenants:
         if changes.jail or changes.jail_root:
             jail = names.jail_name(changes.jail or row.jail)
             root = self._prove(row.engine, jail, changes.jail_root, row.tenant_id)
+            if not root.path and jail == row.jail:
+                root = JailRoot(row.jail_root)
             changed = replace(changed, jail=jail, jail_root=root.path, root_ino=root.ino)
         return changed
 
@@ -196,7 +198,7 @@ class Tenants:
         return self.context.source(source).locate(name)
 
     def _refuse_unisolated(self, engine: str, tier: str) -> None:
-        isolates = self.context.engine(engine).isolates
+        isolates = self.context.engine(engine).capabilities.isolates
         if not isolates and os.geteuid() != 0 and tier != "scratch":
             raise ColibriError(
                 "jail_root_not_allowed",
@@ -254,7 +256,14 @@ class Tenants:
             raise
 
     def _prove(self, engine: str, jail: str, expected: str | None, tenant_id: str) -> JailRoot:
-        """Return the proven root: the engine's answer, plain, allowed, nobody else's."""
+        """Return the proven root: the engine's answer, plain, allowed, nobody else's.
+
+        Where roots are not stable the jail must be there, and its root stays open until it is
+        delivered to (decision 7).
+        """
+        if not self.context.engine(engine).capabilities.stable_roots:
+            self._refuse_unknown(engine, jail)
+            return JailRoot("")
         root = self.context.engine(engine).root_of(jail)
         if expected is not None and expected != root:
             raise ColibriError(
@@ -272,6 +281,14 @@ class Tenants:
                     hint="give each tenant a jail of its own",
                 )
         return JailRoot(root, ino)
+
+    def _refuse_unknown(self, engine: str, jail: str) -> None:
+        if not any(info.name == jail for info in self.context.engine(engine).list()):
+            raise ColibriError(
+                "jail_not_found",
+                f"engine '{engine}' has no jail '{jail}'",
+                hint="colibri jail list",
+            )
 
 
 def _choice(what: str, given: str, known: Iterable[str]) -> ColibriError:

@@ -22,7 +22,7 @@ from vault_svc.errors import ColibriError, printable
 from vault_svc.hazmat import proc
 from vault_svc.hazmat.trees import Directory
 from vault_svc.ports.clock import Clock
-from vault_svc.ports.jail_engine import JailInfo, Ran
+from vault_svc.ports.jail_engine import Capabilities, JailInfo, Ran
 
 _PROGRAMS: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _FROM_HOST: Final = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -41,8 +41,7 @@ class BubblewrapEngine:
     """
 
     name = "bubblewrap"
-    isolates = True
-    stable_roots = True
+    capabilities = Capabilities()
 
     def __init__(
         self, bases: Sequence[str], clock: Clock | None = None, *, programs: str = _PROGRAMS
@@ -62,6 +61,19 @@ class BubblewrapEngine:
     def destroy(self, name: str) -> None:
         """Delete the tree by descriptors; raise `jail_not_found`, `crosses_mount`, `tampered`."""
         self._trees.destroy(name)
+
+    def start(self, name: str) -> None:
+        """Do nothing for a jail that is there: each command is a process tree of its own."""
+        self._trees.root_of(name)
+
+    def stop(self, name: str) -> None:
+        """Do nothing for a jail that is there: what a command left ended with it."""
+        self._trees.root_of(name)
+
+    def pid_of(self, name: str) -> int | None:
+        """Return None: a jail has no process of its own."""
+        self._trees.root_of(name)
+        return None
 
     def list(self) -> list[JailInfo]:
         """Return this engine's jails, sorted by name."""

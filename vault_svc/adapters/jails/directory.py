@@ -11,7 +11,7 @@ from vault_svc.domain.receipt import Owner
 from vault_svc.hazmat import proc
 from vault_svc.hazmat.trees import Directory
 from vault_svc.ports.clock import Clock
-from vault_svc.ports.jail_engine import JailInfo, Ran
+from vault_svc.ports.jail_engine import Capabilities, JailInfo, Ran
 
 # A uid's processes are counted over the whole host (setrlimit(2)), jailed or not.
 _LIMITS = proc.Limits(processes=4096, file_bytes=1 << 30)
@@ -21,8 +21,7 @@ class DirectoryEngine:
     """A tree and a change of owner: what runs there sees the whole host its uid may see."""
 
     name = "directory"
-    isolates = False
-    stable_roots = True
+    capabilities = Capabilities(isolates=False)
 
     def __init__(self, bases: Sequence[str], clock: Clock | None = None) -> None:
         """Take the allowed bases; new jails go to the first."""
@@ -39,6 +38,19 @@ class DirectoryEngine:
     def destroy(self, name: str) -> None:
         """Delete the tree by descriptors; raise `jail_not_found`, `crosses_mount`, `tampered`."""
         self._trees.destroy(name)
+
+    def start(self, name: str) -> None:
+        """Do nothing for a jail that is there: each command is a process tree of its own."""
+        self._trees.root_of(name)
+
+    def stop(self, name: str) -> None:
+        """Do nothing for a jail that is there: what a command left ended with it."""
+        self._trees.root_of(name)
+
+    def pid_of(self, name: str) -> int | None:
+        """Return None: a jail has no process of its own."""
+        self._trees.root_of(name)
+        return None
 
     def list(self) -> list[JailInfo]:
         """Return this engine's jails, sorted by name."""
