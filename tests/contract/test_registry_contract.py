@@ -198,6 +198,25 @@ def test_by_jail_sees_this_host_and_open_rows_only(registry):
     registry.add(a_tenant("here", jail="j"))
     assert registry.by_jail("h1", "j") == registry.tenant("here")
     assert registry.by_jail("h2", "j") is None
+
+
+def test_by_collection_sees_open_rows_of_its_source_only(registry):
+    registry.add(a_tenant("gone", collection_id="c", status=Status.OFFBOARDED))
+    registry.add(a_tenant("bare", collection_id=None))
+    assert registry.by_collection("embedded", "c") is None
+    registry.add(a_tenant("here", collection_id="c"))
+    assert registry.by_collection("embedded", "c") == registry.tenant("here")
+    assert registry.by_collection("vault", "c") is None
+    assert registry.by_collection("embedded", "") is None
+
+
+def test_by_root_sees_open_rows_of_every_host(registry):
+    registry.add(a_tenant("gone", jail_root="/j/a", status=Status.OFFBOARDED))
+    for name, host in (("here", "h1"), ("there", "h2")):
+        registry.add(a_tenant(name, host=host, jail_root="/j/a"))
+    registry.add(a_tenant("below", jail_root="/j/a/b"))
+    assert [row.tenant_id for row in registry.by_root("/j/a")] == ["here", "there"]
+    assert registry.by_root("/j") == []
     assert registry.by_jail("h1", "J") is None
 
 

@@ -179,6 +179,14 @@ class MemoryRegistry:
         rows = self._open(lambda row: (row.host, row.jail) == (host, jail))
         return rows[0] if rows else None
 
+    def by_collection(self, source: str, collection_id: str) -> Tenant | None:
+        wanted = (source, collection_id)
+        rows = self._open(lambda row: (row.source, row.collection_id) == wanted)
+        return rows[0] if rows else None
+
+    def by_root(self, root: str) -> list[Tenant]:
+        return self._open(lambda row: row.jail_root == root)
+
     def roots_around(self, host: str, root: str) -> list[Tenant]:
         mine = root.rstrip("/") + "/"
 

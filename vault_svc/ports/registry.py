@@ -36,6 +36,14 @@ class TenantReader(Protocol):
         """Return the row of this host's jail that is not offboarded, if there is one."""
         ...
 
+    def by_collection(self, source: str, collection_id: str) -> Tenant | None:
+        """Return the row of this collection that is not offboarded, if there is one."""
+        ...
+
+    def by_root(self, root: str) -> list[Tenant]:
+        """Return rows of every host, not offboarded, whose jail root is root."""
+        ...
+
     def roots_around(self, host: str, root: str) -> list[Tenant]:
         """Return rows, not offboarded, whose jail root is, contains or lies in root."""
         ...

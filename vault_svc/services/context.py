@@ -9,7 +9,7 @@ from typing import Any
 from vault_svc.config import Settings
 from vault_svc.domain.audit import Entry, Event, Head
 from vault_svc.domain.secret import CollectionRef
-from vault_svc.domain.tenant import Status, Tenant
+from vault_svc.domain.tenant import Tenant
 from vault_svc.errors import ColibriError
 from vault_svc.ports.audit_log import AuditLog
 from vault_svc.ports.clock import Clock
@@ -97,9 +97,8 @@ class Context:
         The same path with the same inode is this host under its old name: two tenants would
         share a jail.
         """
-        for row in self.registry.tenants() if root.path else ():
-            same = (row.jail_root, row.root_ino) == (root.path, root.ino)
-            if same and row.host != self.settings.host and row.status is not Status.OFFBOARDED:
+        for row in self.registry.by_root(root.path) if root.path else ():
+            if row.root_ino == root.ino and row.host != self.settings.host:
                 raise ColibriError(
                     "jail_taken",
                     f"the jail at '{root.path}' belongs to tenant '{row.tenant_id}'"

@@ -231,14 +231,13 @@ class Tenants:
 
         The registry's index is what really decides. but: the tenant that may have it.
         """
-        for row in self.context.registry.tenants() if ref.collection_id else ():
-            same = (row.source, row.collection_id) == (source, ref.collection_id)
-            if same and row.status is not Status.OFFBOARDED and row.tenant_id != but:
-                raise ColibriError(
-                    "collection_taken",
-                    f"collection '{ref.name}' belongs to tenant '{row.tenant_id}'",
-                    hint="each tenant has a collection of its own: choose one with --collection",
-                )
+        row = self.context.registry.by_collection(source, ref.collection_id)
+        if row and row.tenant_id != but:
+            raise ColibriError(
+                "collection_taken",
+                f"collection '{ref.name}' belongs to tenant '{row.tenant_id}'",
+                hint="each tenant has a collection of its own: choose one with --collection",
+            )
 
     @contextmanager
     def _created_jail(self, engine: str, jail: str, owner: Owner) -> Iterator[None]:

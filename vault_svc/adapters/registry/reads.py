@@ -86,6 +86,11 @@ class TenantReads(ABC):
         sql = _sql(*_TENANTS, "source = :source AND collection_id = :collection_id AND", _OPEN)
         return _first(self.fetch(sql, {"source": source, "collection_id": collection_id}))
 
+    def by_root(self, root: str) -> list[Tenant]:
+        """Return rows of every host, not offboarded, whose jail root is root."""
+        sql = _sql(*_TENANTS, "jail_root = :root AND", _OPEN, "ORDER BY tenant_id")
+        return [tenant_of(row) for row in self.fetch(sql, {"root": root})]
+
     def roots_around(self, host: str, root: str) -> list[Tenant]:
         """Return rows, not offboarded, whose jail root is, contains or lies in root."""
         root = root.rstrip("/")
