@@ -21,6 +21,7 @@ from cli import (
     cmd_tenants,
     faults,
     output,
+    quick,
 )
 from cli.session import Session
 from vault_svc.errors import CODES, ColibriError
@@ -104,7 +105,8 @@ def main() -> None:
     as_json = "--json" in ours
     verbose = bool({"-v", "--verbose"} & set(ours))
     try:
-        status = app(prog_name="colibri", standalone_mode=False)
+        command = quick.command(app, sys.argv[1:])
+        status = command(prog_name="colibri", standalone_mode=False)
     except ColibriError as error:
         output.failure(error, as_json=as_json)
         status = error.status

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -160,17 +162,18 @@ def list_tenants(
 
     Example: colibri list-tenants --status active --limit 50
     """
-    rows = session(context).services.reader.tenants(
-        status=_status(status), after=after, limit=limit + 1 if limit else None
-    )
-    more = bool(limit) and len(rows) > limit
-    rows = rows[:limit] if limit else rows
-    following = rows[-1].tenant_id if more else None
-    if json:
-        output.listing("list-tenants", (tenant_body(row) for row in rows), following)
-        return
-    columns = ("TENANT", "STATUS", "GEN", "JAIL", "ENGINE", "COLLECTION", "PATH", "LAST ERROR")
-    output.table(columns, [_line(row) for row in rows], empty="no tenants")
+    with output.uncollected():
+        rows = session(context).services.reader.tenants(
+            status=_status(status), after=after, limit=limit + 1 if limit else None
+        )
+        more = bool(limit) and len(rows) > limit
+        rows = rows[:limit] if limit else rows
+        following = rows[-1].tenant_id if more else None
+        if json:
+            output.listing("list-tenants", (tenant_body(row) for row in rows), following)
+            return
+        columns = ("TENANT", "STATUS", "GEN", "JAIL", "ENGINE", "COLLECTION", "PATH", "LAST ERROR")
+        output.table(columns, [_line(row) for row in rows], empty="no tenants")
     if following:
         output.say(f"there are more: --after {following}")
 
@@ -197,10 +200,16 @@ def show_tenant(context: typer.Context, tenant: Id, json: Json = False) -> None:
 
 def tenant_body(row: Tenant) -> dict[str, Any]:
     """Return a row as the JSON contract has it."""
-    body = {
-        field.name: getattr(row, field.name) for field in fields(row) if field.name != "root_ino"
-    }
-    return body | {"status": str(row.status), "mounts": list(row.mounts)}
+    names, values = _columns()
+    return dict(zip(names, values(row), strict=True))
+
+
+@cache
+def _columns() -> tuple[tuple[str, ...], attrgetter[tuple[Any, ...]]]:
+    from vault_svc.domain.tenant import Tenant
+
+    names = tuple(field.name for field in fields(Tenant) if field.name != "root_ino")
+    return names, attrgetter(*names)
 
 
 def record_body(record: Any) -> dict[str, Any]:
@@ -244,7 +253,7 @@ def _line(row: Tenant) -> tuple[str, ...]:
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, list):
+    if isinstance(value, tuple):
         return " ".join(value) or "-"
     return "-" if value in (None, "") else str(value)
 

@@ -7,9 +7,12 @@ import os
 import stat
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from vault_svc.domain.secret import SecretValue
 from vault_svc.errors import ColibriError
+
+if TYPE_CHECKING:
+    from vault_svc.domain.secret import SecretValue
 
 MAX_INPUT_BYTES = 16 * 1024 * 1024
 
@@ -18,7 +21,7 @@ def value_from(path: str | None, what: str) -> SecretValue:
     """Return a value from a file, or ask for it; one final line feed is taken off."""
     if path is None:
         return secret_value(what)
-    return SecretValue(_decoded(file_bytes(path), what).removesuffix("\n"))
+    return _value(_decoded(file_bytes(path), what).removesuffix("\n"))
 
 
 def secret_value(what: str) -> SecretValue:
@@ -26,8 +29,8 @@ def secret_value(what: str) -> SecretValue:
     if sys.stdin is None:
         raise ColibriError("usage", f"there is no stdin to read {what} from", hint="open stdin")
     if sys.stdin.isatty():
-        return SecretValue(getpass.getpass(f"{what}: "))
-    return SecretValue(_decoded(_bounded(sys.stdin.fileno()), what).removesuffix("\n"))
+        return _value(getpass.getpass(f"{what}: "))
+    return _value(_decoded(_bounded(sys.stdin.fileno()), what).removesuffix("\n"))
 
 
 def secret_values(names: Sequence[str]) -> list[SecretValue]:
@@ -38,7 +41,7 @@ def secret_values(names: Sequence[str]) -> list[SecretValue]:
     if sys.stdin is None:
         raise ColibriError("usage", "there is no stdin to read from", hint="open stdin")
     if sys.stdin.isatty():
-        return [SecretValue(getpass.getpass(f"{name}: ")) for name in names]
+        return [_value(getpass.getpass(f"{name}: ")) for name in names]
     text = _decoded(_bounded(sys.stdin.fileno()), "the input").removesuffix("\n")
     lines = text.split("\n")
     if len(lines) != len(names):
@@ -47,7 +50,7 @@ def secret_values(names: Sequence[str]) -> list[SecretValue]:
             f"stdin has {len(lines)} lines, {len(names)} are wanted",
             hint="one per line: " + ", ".join(names),
         )
-    return [SecretValue(line) for line in lines]
+    return [_value(line) for line in lines]
 
 
 def file_bytes(path: str) -> bytes:
@@ -72,6 +75,12 @@ def file_bytes(path: str) -> bytes:
         return _bounded(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _value(text: str) -> SecretValue:
+    from vault_svc.domain.secret import SecretValue  # most commands ask for none
+
+    return SecretValue(text)
 
 
 def _bounded(descriptor: int) -> bytes:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
 import stat
 import sys
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -94,7 +92,7 @@ def _defaults(data_dir: str) -> dict[str, Any]:
         "db_path": str(Path(data_dir) / "colibri.sqlite"),
         "db_url": "",
         "jail_root_base": (str(Path(data_dir) / "jails"),),
-        "host": socket.gethostname(),
+        "host": os.uname().nodename,
         "host_key": "file:" + str(Path(data_dir) / "credentials" / "host.key"),
         "embedded_identity": "file:" + str(Path(data_dir) / "credentials" / "embedded.age"),
         "vaultwarden_credential": "file:" + str(Path(data_dir) / "credentials" / "vaultwarden"),
@@ -187,7 +185,7 @@ def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
     if str(path) == os.devnull:  # the usual way to say: none
         return {}
     try:
-        found = tomllib.loads(_trusted_text(path))
+        text = _trusted_text(path)
     except FileNotFoundError:
         if required:
             raise _wrong(f"there is no settings file '{path}'", "check --config") from None
@@ -196,9 +194,9 @@ def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
         raise _wrong(
             f"settings file '{path}' cannot be read: {error.strerror}", "mend it"
         ) from None
-    except ValueError as error:
-        where = f": {error}" if isinstance(error, tomllib.TOMLDecodeError) else ""
-        raise _wrong(f"settings file '{path}' is no TOML{where}", "mend it") from None
+    except ValueError:
+        raise _wrong(f"settings file '{path}' is no TOML", "mend it") from None
+    found = _parsed(text, path)
     known = {field.name for field in fields(Settings)} | _READ_ELSEWHERE
     for key in found:
         if key not in known:
@@ -207,6 +205,15 @@ def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
                 _nearest(key, known),
             )
     return found
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    import tomllib  # most hosts have no settings file
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _wrong(f"settings file '{path}' is no TOML: {error}", "mend it") from None
 
 
 def _trusted_text(path: Path) -> str:

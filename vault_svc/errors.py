@@ -147,4 +147,6 @@ def not_initialised(where: str) -> ColibriError:
 
 def printable(text: str) -> str:
     """Return text with everything a terminal could act on shown as an escape."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

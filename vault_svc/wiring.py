@@ -13,14 +13,6 @@ from typing import TYPE_CHECKING
 
 from vault_svc.config import Settings
 from vault_svc.errors import ColibriError, not_initialised
-from vault_svc.ports.audit_log import AuditLog
-from vault_svc.ports.credential_store import CredentialStore, HostKeys
-from vault_svc.ports.delivery import Delivery
-from vault_svc.ports.host_files import HostFiles
-from vault_svc.ports.jail_engine import JailEngine
-from vault_svc.ports.registry import TenantReader
-from vault_svc.ports.secret_source import SecretSource, SecretWriter
-from vault_svc.ports.source_admin import SourceAdmin
 
 if TYPE_CHECKING:
     from vault_svc.adapters.registry.lazy import LazyRegistry
@@ -29,6 +21,14 @@ if TYPE_CHECKING:
     from vault_svc.adapters.sources.vault.source import VaultSource
     from vault_svc.adapters.sources.vaultwarden.admin import VaultwardenAdmin
     from vault_svc.adapters.sources.vaultwarden.source import VaultwardenSource
+    from vault_svc.ports.audit_log import AuditLog
+    from vault_svc.ports.credential_store import CredentialStore, HostKeys
+    from vault_svc.ports.delivery import Delivery
+    from vault_svc.ports.host_files import HostFiles
+    from vault_svc.ports.jail_engine import JailEngine
+    from vault_svc.ports.registry import TenantReader
+    from vault_svc.ports.secret_source import SecretSource, SecretWriter
+    from vault_svc.ports.source_admin import SourceAdmin
     from vault_svc.services.audit import Auditing
     from vault_svc.services.context import Context
     from vault_svc.services.doctor import Doctor

@@ -7,20 +7,48 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 COLIBRI = str(Path(sys.executable).with_name("colibri"))
 
 
-def child(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[float, float, int]:
-    """Return seconds, peak MiB and exit status of a process whose output is dropped."""
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One process: seconds on the wall and on the processor, peak MiB, exit status."""
+
+    wall: float
+    cpu: float
+    peak: float
+    status: int
+
+
+def child(argv: Sequence[str], environ: Mapping[str, str]) -> Ran:
+    """Run a process whose output is dropped."""
     started = time.monotonic()
-    process = subprocess.Popen(argv, env=dict(environ), stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        argv, env=dict(environ), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     _, status, usage = os.wait4(process.pid, 0)
-    return time.monotonic() - started, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status)
+    wall = time.monotonic() - started
+    cpu = usage.ru_utime + usage.ru_stime
+    return Ran(wall, cpu, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status))
 
 
-def median(run: Callable[[], float], times: int = 9) -> float:
-    run()  # warm the caches
-    return statistics.median(run() for _ in range(times))
+def interleaved(
+    commands: Mapping[str, Sequence[str]], environ: Mapping[str, str], times: int = 15
+) -> dict[str, tuple[float, float]]:
+    """Return each command's median seconds, wall and processor: taken in turn, as others work."""
+    runs: dict[str, list[Ran]] = {name: [] for name in commands}
+    for number in range(times + 1):
+        for name, argv in commands.items():
+            ran = child(argv, environ)
+            if ran.status:
+                raise SystemExit(f"{name}: exit status {ran.status}")
+            if number:  # the first round warms the caches
+                runs[name].append(ran)
+    return {
+        name: (statistics.median(r.wall for r in each), statistics.median(r.cpu for r in each))
+        for name, each in runs.items()
+    }
