@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import time
 
 import pytest
 
 from tests.hook import containers
 from tests.hook.containers import Runtime
+from tests.kit.cli import Cli
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("runtime")]
 
@@ -87,6 +90,82 @@ def test_another_tenants_name_on_this_root_is_refused(acme):
     assert ran.status != 0
     assert "jail_root_mismatch" in ran.stderr
     assert not env_file(acme).exists()
+
+
+def test_what_a_mount_of_the_containers_would_hide_is_not_delivered(acme):
+    bundle = acme.bundle(root(acme), "/bin/echo", "started")
+    config = json.loads((bundle / "config.json").read_text())
+    hidden = {"destination": "/home/app", "type": "tmpfs", "source": "tmpfs", "options": []}
+    config["mounts"].append(hidden)
+    (bundle / "config.json").write_text(json.dumps(config))
+    ran = acme.run(bundle)
+    assert ran.status != 0
+    assert "shadowed" in ran.stderr
+    assert ran.stdout == b""
+    assert not env_file(acme).exists()
+
+
+def test_a_process_that_has_another_directory_there_is_refused(acme):
+    """The state names the jail's root and bundle, but a process that lives somewhere else."""
+    elsewhere = acme.place / "elsewhere"
+    (elsewhere / str(root(acme)).lstrip("/")).mkdir(parents=True)
+    bundle = acme.bundle(root(acme), "/bin/true")
+    with subprocess.Popen(["/bin/sleep", "60"]) as ours, _chrooted(elsewhere) as other:
+        try:
+            _until_moved(other.pid, elsewhere)
+            refused = _told(acme, bundle, other.pid)
+            assert (refused.status, refused.error["code"]) == (5, "jail_root_mismatch")
+            assert not env_file(acme).exists()
+            _told(acme, bundle, ours.pid).must()
+        finally:
+            ours.kill()
+            other.kill()
+    gone = _told(acme, bundle, ours.pid)
+    assert (gone.status, gone.error["code"]) == (5, "jail_not_running")
+
+
+def _told(acme: Runtime, bundle, pid: int):
+    said = {"ociVersion": "1.0.2", "status": "creating", "pid": pid, "bundle": str(bundle)}
+    said["annotations"] = {"colibri.jail": "acme"}
+    return acme.cli.run("hook", "oci", stdin=json.dumps(said).encode())
+
+
+def _until_moved(pid: int, place) -> None:
+    give_up = time.monotonic() + 10
+    while os.readlink(f"/proc/{pid}/root") != str(place):
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def _chrooted(place) -> subprocess.Popen:
+    containers.furnish(place)
+    return subprocess.Popen(["/usr/sbin/chroot", str(place), "/bin/sleep", "60"])
+
+
+def test_a_container_that_counts_users_by_a_map_of_its_own(state_dir, why_not):
+    if why_not:
+        pytest.skip(why_not)
+    # Its root user, who is nobody outside, must get to its root: not below the closed state.
+    state_dir.chmod(0o711)
+    cli = Cli(state_dir, {"COLIBRI_JAIL_ROOT_BASE": f"{state_dir}/jails"}).ready()
+    tree = cli.tenant("acme", API_KEY=VALUE).parents[2]
+    for each in (tree.parent, tree.parent.parent):
+        each.chmod(0o711)
+    containers.furnish(tree)
+    acme = Runtime(state_dir, cli)
+    ids = [{"containerID": 0, "hostID": 100_000, "size": 65_536}]
+    for each in [tree, *tree.rglob("*")]:
+        status = each.lstat()
+        os.chown(each, status.st_uid + 100_000, status.st_gid + 100_000, follow_symlinks=False)
+    bundle = acme.bundle(tree, "/bin/sh", "-c", "id -u; ls -ln /home/app/.env; cat /home/app/.env")
+    config = json.loads((bundle / "config.json").read_text())
+    config["linux"] |= {"uidMappings": ids, "gidMappings": ids}
+    config["linux"]["namespaces"].append({"type": "user"})
+    (bundle / "config.json").write_text(json.dumps(config))
+    ran = acme.run(bundle).must()
+    assert VALUE in ran.text
+    assert ran.text.splitlines()[1].split()[2:4] == ["1000", "1000"]
+    assert (tree / "home/app/.env").stat().st_uid == 101_000
 
 
 def test_a_bundle_that_others_can_write_is_refused(acme):

@@ -63,9 +63,21 @@ class Hook:
         root = JailRoot(spawned.root, pid=spawned.pid, inside=spawned.inside)
         said = replace(self.context, announced={spawned.jail: root})
         try:
+            if not row.jail_root:
+                self._refuse_others(row, root)
             return Provisioner(said).one(row.tenant_id, Options())
         except ColibriError as error:
             raise error.for_tenant(row.tenant_id) from None
+
+    def _refuse_others(self, row: Tenant, root: JailRoot) -> None:
+        """Refuse a root that meets another tenant's: where roots are not stable, no row says so."""
+        for other in self.context.registry.roots_around(row.host, root.path):
+            if other.tenant_id != row.tenant_id:
+                raise ColibriError(
+                    "jail_nested",
+                    f"the root '{root.path}' meets the jail of tenant '{other.tenant_id}'",
+                    hint="give each tenant a jail of its own",
+                )
 
     def carry_on(self, spawned: Spawned, error: ColibriError) -> None:
         """Record that the jail starts although its delivery failed: the operator's choice."""
