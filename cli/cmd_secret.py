@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import output, prompt
-from cli.session import Json, session
+from cli.session import Json, OperatorFile, operator_token, session
 from vault_svc.errors import ColibriError
 
 if TYPE_CHECKING:
-    from vault_svc.domain.secret import CollectionRef
+    from vault_svc.domain.secret import CollectionRef, SecretValue
 
-app = typer.Typer(help="Secrets of the embedded store.", no_args_is_help=True)
+app = typer.Typer(help="Secrets that colibri itself can write.", no_args_is_help=True)
 
 Collection = Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection's name.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The variable's name.")]
@@ -29,18 +29,24 @@ def set_secret(
     from_file: Annotated[
         str | None, typer.Option("--from-file", metavar="FILE", help="Take the value from a file.")
     ] = None,
+    operator_file: OperatorFile = None,
     json: Json = False,
 ) -> None:
     """Set one variable, from a prompt, stdin or a file.
 
     A value is never an argument: other processes could read it there.
     One final line feed is taken off. A new collection is made when there is none.
+    Source vault is written with an operator's own token, from --operator-file or a
+    prompt: colibri's account there can write nothing.
 
     Example: colibri secret set acme API_KEY < key.txt
     """
     secrets = session(context).services.secrets  # before the first value: protects the process
+    operator = _operator(context, source, operator_file, stdin_is_taken=from_file is None)
     value = prompt.value_from(from_file, f"value of {name[:128]}")
-    ref, revision = secrets.change(source, collection, {name: value}, create=True)
+    ref, revision = secrets.change(
+        source, collection, {name: value}, create=True, operator=operator
+    )
     if not len(value):
         output.say(f"warning: the value of {name} is empty")
     _done("secret-set", ref, revision, f"{name} is set in '{collection}'", as_json=json)
@@ -52,6 +58,7 @@ def unset_secret(
     collection: Collection,
     name: Name,
     source: Source = "embedded",
+    operator_file: OperatorFile = None,
     json: Json = False,
 ) -> None:
     """Take one variable out of a collection.
@@ -59,7 +66,10 @@ def unset_secret(
     Example: colibri secret unset acme API_KEY
     """
     secrets = session(context).services.secrets
-    ref, revision = secrets.change(source, collection, {name: None}, create=False)
+    operator = _operator(context, source, operator_file)
+    ref, revision = secrets.change(
+        source, collection, {name: None}, create=False, operator=operator
+    )
     _done("secret-unset", ref, revision, f"{name} is out of '{collection}'", as_json=json)
 
 
@@ -69,6 +79,7 @@ def import_secrets(
     collection: Collection,
     file: Annotated[str, typer.Argument(metavar="FILE", help="KEY=VALUE lines; - for stdin.")],
     source: Source = "embedded",
+    operator_file: OperatorFile = None,
     json: Json = False,
 ) -> None:
     """Set every KEY=VALUE line of a file in one step.
@@ -81,30 +92,56 @@ def import_secrets(
     from vault_svc.domain.secret import SecretValue
 
     secrets = session(context).services.secrets  # before the first value: protects the process
+    operator = _operator(context, source, operator_file, stdin_is_taken=file == "-")
     found = parse_import(prompt.file_bytes(file))
     if not found:
         raise ColibriError("usage", "there is no KEY=VALUE line in the input", hint="check it")
     updates = {name: SecretValue(value) for name, value in found.items()}
-    ref, revision = secrets.change(source, collection, updates, create=True)
+    ref, revision = secrets.change(source, collection, updates, create=True, operator=operator)
     done = f"{output.count(len(updates), 'variable')} set in '{collection}'"
     _done("secret-import", ref, revision, done, as_json=json)
 
 
 @app.command("list")
 def list_secrets(
-    context: typer.Context, collection: Collection, source: Source = "embedded", json: Json = False
+    context: typer.Context,
+    collection: Collection,
+    source: Source = "embedded",
+    operator_file: OperatorFile = None,
+    json: Json = False,
 ) -> None:
     """List names, lengths in bytes and ages; never a value.
 
     Example: colibri secret list acme
     """
-    infos = session(context).services.secrets.infos(source, collection)
+    secrets = session(context).services.secrets
+    operator = _operator(context, source, operator_file)
+    infos = secrets.infos(source, collection, operator=operator)
     if json:
         items = ({"name": i.name, "length": i.length, "set_at": i.set_at} for i in infos)
         output.listing("secret-list", items)
         return
     rows = [(info.name, str(info.length), info.set_at) for info in infos]
     output.table(("NAME", "BYTES", "SET AT"), rows, empty="the collection is empty")
+
+
+def _operator(
+    context: typer.Context, source: str, file: str | None, *, stdin_is_taken: bool = False
+) -> SecretValue | None:
+    """Return the operator's token where the source is written by one."""
+    if not session(context).services.secrets.needs_operator(source):
+        if file:
+            raise ColibriError(
+                "usage", f"source '{source[:40]}' needs no operator's token", hint="leave it out"
+            )
+        return None
+    if stdin_is_taken and not file and not prompt.at_terminal():
+        raise ColibriError(
+            "usage",
+            "stdin holds the value, and nothing the operator's token",
+            hint="name a private file with --operator-file",
+        )
+    return operator_token(context, file)
 
 
 def _done(command: str, ref: CollectionRef, revision: int, done: str, *, as_json: bool) -> None:

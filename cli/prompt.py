@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 MAX_INPUT_BYTES = 16 * 1024 * 1024
 
 
+def at_terminal() -> bool:
+    """Say whether somebody can be asked."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def value_from(path: str | None, what: str) -> SecretValue:
     """Return a value from a file, or ask for it; one final line feed is taken off."""
     if path is None:

@@ -14,9 +14,15 @@ from vault_svc.errors import ColibriError
 
 if TYPE_CHECKING:
     from vault_svc.config import Settings
+    from vault_svc.domain.secret import SecretValue
     from vault_svc.wiring import Services
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+OperatorFile = Annotated[
+    str | None,
+    typer.Option("--operator-file", metavar="FILE", help="Take the operator's token from a file."),
+]
 
 
 @dataclass
@@ -47,6 +53,16 @@ def session(context: typer.Context) -> Session:
     if found is None:
         raise ColibriError("internal", "the command was called without a session")
     return found
+
+
+def operator_token(context: typer.Context, path: str | None) -> SecretValue:
+    """Return an operator's own token, from a private file, a prompt or stdin; it is not kept."""
+    from cli import prompt
+
+    services = session(context).services
+    if path:
+        return services.private_file(os.path.abspath(path))  # noqa: PTH100 - links stay as named
+    return prompt.secret_value("operator's token")
 
 
 def parse_owner(text: str | None) -> Owner | None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vault_svc.adapters.sources.vault.source import VaultSource
     from vault_svc.adapters.sources.vaultwarden.admin import VaultwardenAdmin
     from vault_svc.adapters.sources.vaultwarden.source import VaultwardenSource
+    from vault_svc.domain.secret import SecretValue
     from vault_svc.ports.audit_log import AuditLog
     from vault_svc.ports.credential_store import CredentialStore, HostKeys
     from vault_svc.ports.delivery import Delivery
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from vault_svc.ports.jail_engine import JailEngine
     from vault_svc.ports.registry import TenantReader
     from vault_svc.ports.secret_source import SecretSource, SecretWriter
-    from vault_svc.ports.source_admin import SourceAdmin
+    from vault_svc.ports.source_admin import SourceAdmin, SourcePolicies
     from vault_svc.services.audit import Auditing
     from vault_svc.services.context import Context
     from vault_svc.services.doctor import Doctor
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
 
 ENGINES = ("directory", "bubblewrap")
 SOURCES = ("embedded", "vault", "vaultwarden")
-WRITABLE_SOURCES = ("embedded",)
+WRITABLE_SOURCES = ("embedded", "vault")
+OPERATED_SOURCES = ("vault",)
 SERVER_SOURCES = ("vault", "vaultwarden")
 
 
@@ -132,7 +134,7 @@ class Services:
         """Set, list, unset, import."""
         from vault_svc.services.secrets import Secrets
 
-        return Secrets(self._context, self._writer)
+        return Secrets(self._context, self._writer, OPERATED_SOURCES)
 
     @cached_property
     def sources(self) -> Sources:
@@ -145,6 +147,7 @@ class Services:
             self._context,
             self._credentials,
             self._admin,
+            self._policed,
             lambda source: record_default_source(data_dir, source),
         )
 
@@ -166,7 +169,7 @@ class Services:
             self.settings.host_key: fresh_host_key,
             self.settings.embedded_identity: self._embedded.first_identity,
         }
-        return Keys(self._context, self._credentials, makers, self._writer)
+        return Keys(self._context, self._credentials, makers, self._embedded)
 
     @cached_property
     def doctor(self) -> Doctor:
@@ -197,6 +200,10 @@ class Services:
         """The audit log, for commands that only look."""
         self._require_state()
         return self._audit
+
+    def private_file(self, path: str) -> SecretValue:
+        """Return what a private file holds; raise `credential_missing` or `credential_unsafe`."""
+        return self._credentials.get(f"file:{path}")
 
     def _require_state(self) -> None:
         """Raise `usage` where there is nothing to look at, rather than show an empty list."""
@@ -392,15 +399,26 @@ class Services:
             return self._vault_source
         return self._vaultwarden_source if name == "vaultwarden" else self._embedded
 
-    def _writer(self, name: str) -> SecretWriter:
+    def _writer(self, name: str, operator: SecretValue | None) -> SecretWriter:
         if name not in WRITABLE_SOURCES:
             raise _unknown("source colibri can write to", name, WRITABLE_SOURCES)
-        return self._embedded
+        if name != "vault":
+            return self._embedded
+        from vault_svc.adapters.sources.vault.writer import VaultWriter
+
+        if operator is None:
+            raise ColibriError("usage", "this source is written by an operator's token")
+        return VaultWriter(lambda: self._vault.client(operator), self._vault_source.rules)
 
     def _admin(self, name: str) -> SourceAdmin:
         if name not in SERVER_SOURCES:
             raise _unknown("source with a server", name, SERVER_SOURCES)
         return self._vault if name == "vault" else self._vaultwarden
+
+    def _policed(self, name: str) -> SourcePolicies:
+        if name != "vault":
+            raise _unknown("source with policies", name, ("vault",))
+        return self._vault
 
     def _engine(self, name: str) -> JailEngine:
         if name not in ENGINES:

@@ -95,6 +95,7 @@ TOLD_ELSEWHERE = {
     "source show": "source-show",
     "source logout": "source-logout",
     "source doctor": "source-doctor",
+    "source policies": "source-policies",
 }
 
 

@@ -230,7 +230,8 @@ def test_infos_show_no_value(written):
     assert "canary" not in repr(infos)
 
 
-def test_a_rotated_identity_changes_nothing_that_can_be_seen(written):
+def test_a_rotated_identity_changes_nothing_that_can_be_seen(tmp_path):
+    written = embedded(tmp_path)
     refs = [written.fill(name, {"API": name}) for name in ("acme", "beta")]
     before = [(one.revision, revealed(one)) for _, one in written.source().resolve(refs)]
     assert written.writer().rotate_identity() == 2

@@ -41,6 +41,7 @@ class Event(StrEnum):
     SOURCE_LOGIN = "source_login"
     SOURCE_LOGIN_FAILED = "source_login_failed"
     SOURCE_LOGOUT = "source_logout"
+    SOURCE_POLICIES = "source_policies"
     LOG_REPAIRED = "log_repaired"
     LOG_ROTATED = "log_rotated"
     LOG_PRUNED = "log_pruned"

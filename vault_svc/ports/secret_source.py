@@ -77,6 +77,10 @@ class SecretWriter(Protocol):
         """Return name, length and age of each secret, sorted by name; never a value."""
         ...
 
+
+class IdentityRotator(Protocol):
+    """A store that colibri itself seals."""
+
     def rotate_identity(self) -> int:
         """Re-encrypt every collection to a new identity; return how many; safe to repeat."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,6 +69,21 @@ class Facts:
     place: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Something the server should hold for colibri, and how the server's own differs.
+
+    kind: policy, token role or advice; state: same, differs, missing or written, "" before it was
+    compared; difference is a unified diff from the server's to ours.
+    """
+
+    name: str
+    kind: str
+    text: str
+    state: str = ""
+    difference: str = ""
+
+
 class BegunLogin(Protocol):
     """A login whose helper and address are found good; no secret was asked for yet."""
 
@@ -103,4 +118,27 @@ class SourceAdmin(Protocol):
 
     def examine(self) -> tuple[list[Check], tuple[CollectionRef, ...] | None]:
         """Look at everything a read needs; return also the collections, where they were read."""
+        ...
+
+
+class SourcePolicies(Protocol):
+    """What a server must hold so that its tenants are apart. names are collections."""
+
+    def rendered(self, names: Collection[str]) -> tuple[Document, ...]:
+        """Return every document, asking no server; the stored account says the place."""
+        ...
+
+    def compared(
+        self, names: Collection[str], left: Collection[str], operator: SecretValue | None
+    ) -> tuple[Document, ...]:
+        """Return every document with its state, for names and for all collections there but left.
+
+        By the operator's token, or by the stored account.
+        """
+        ...
+
+    def applied(
+        self, names: Collection[str], left: Collection[str], operator: SecretValue
+    ) -> tuple[Document, ...]:
+        """Install what is missing or differs, by the operator's token: our own may write none."""
         ...

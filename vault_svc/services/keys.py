@@ -12,7 +12,7 @@ from vault_svc.domain.secret import SecretValue
 from vault_svc.domain.tenant import Tenant
 from vault_svc.errors import ColibriError
 from vault_svc.ports.credential_store import CredentialStore
-from vault_svc.ports.secret_source import SecretWriter
+from vault_svc.ports.secret_source import IdentityRotator
 from vault_svc.services.context import Context
 
 
@@ -34,7 +34,7 @@ class Keys:
     context: Context
     credentials: CredentialStore
     makers: Mapping[str, Callable[[], SecretValue]]
-    writer: Callable[[str], SecretWriter]
+    embedded: IdentityRotator
 
     def initialise(self) -> tuple[str, ...]:
         """Make what is missing; return the URIs made, none if all were there.
@@ -91,7 +91,7 @@ class Keys:
 
     def rotate_identity(self) -> Rotated:
         """Re-encrypt the embedded collections to a new identity; repeat it after a crash."""
-        count = self.writer("embedded").rotate_identity()
+        count = self.embedded.rotate_identity()
         self.context.record(Event.IDENTITY_ROTATED, collections=count)
         return Rotated("age identity", "", "", count)
 

@@ -1,8 +1,8 @@
-"""Secrets of collections that colibri itself keeps: set, list, unset, import."""
+"""Secrets of collections that colibri can write: set, list, unset, import."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from vault_svc.domain import names
@@ -17,7 +17,12 @@ class Secrets:
     """The operator's write side."""
 
     context: Context
-    writer: Callable[[str], SecretWriter]
+    writer: Callable[[str, SecretValue | None], SecretWriter]
+    operated: Collection[str]
+
+    def needs_operator(self, source: str) -> bool:
+        """Say whether a source is written by an operator's token, which is then to be given."""
+        return source in self.operated
 
     def change(
         self,
@@ -26,12 +31,13 @@ class Secrets:
         updates: Mapping[str, SecretValue | None],
         *,
         create: bool,
+        operator: SecretValue | None = None,
     ) -> tuple[CollectionRef, int]:
         """Set and unset variables in one step; audit their names and the new revision."""
         names.collection_name(collection)
         for name in updates:
             names.variable(name, allowed=self.context.settings.allowed_variables)
-        ref, revision = self.writer(source).change(collection, updates, create=create)
+        ref, revision = self.writer(source, operator).change(collection, updates, create=create)
         self.context.record(
             Event.COLLECTION_CHANGED,
             collection=ref.name,
@@ -42,6 +48,8 @@ class Secrets:
         )
         return ref, revision
 
-    def infos(self, source: str, collection: str) -> tuple[SecretInfo, ...]:
+    def infos(
+        self, source: str, collection: str, *, operator: SecretValue | None = None
+    ) -> tuple[SecretInfo, ...]:
         """Return names, lengths and ages."""
-        return self.writer(source).infos(names.collection_name(collection))
+        return self.writer(source, operator).infos(names.collection_name(collection))

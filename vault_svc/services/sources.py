@@ -12,7 +12,14 @@ from vault_svc.domain.secret import CollectionRef, SecretValue
 from vault_svc.domain.tenant import Status
 from vault_svc.errors import ColibriError
 from vault_svc.ports.credential_store import CredentialStore
-from vault_svc.ports.source_admin import Asked, BegunLogin, Facts, SourceAdmin
+from vault_svc.ports.source_admin import (
+    Asked,
+    BegunLogin,
+    Document,
+    Facts,
+    SourceAdmin,
+    SourcePolicies,
+)
 from vault_svc.services.context import Context
 
 OLDER = ("BW_SERVER", "BW_CLIENTID", "BW_CLIENTSECRET", "BW_PASSWORD")
@@ -34,6 +41,7 @@ class Sources:
     context: Context
     credentials: CredentialStore
     admin: Callable[[str], SourceAdmin]
+    policed: Callable[[str], SourcePolicies]
     make_default: Callable[[str], None]
 
     def begin(self, source: str, asked: Asked) -> BegunLogin:
@@ -97,6 +105,30 @@ class Sources:
         if collections is not None:
             checks += self._both_sides(source, collections)
         return checks
+
+    def policies(self, source: str) -> tuple[Document, ...]:
+        """Return what the source's server should hold, without asking it."""
+        return self.policed(source).rendered(self._collections(source)[0])
+
+    def compare_policies(
+        self, source: str, operator: SecretValue | None = None
+    ) -> tuple[Document, ...]:
+        """Return what the server should hold, and how what it holds differs."""
+        return self.policed(source).compared(*self._collections(source), operator)
+
+    def apply_policies(self, source: str, operator: SecretValue) -> tuple[Document, ...]:
+        """Install what is missing or differs, by the operator's token; say so in the log."""
+        done = self.policed(source).applied(*self._collections(source), operator)
+        written = [each.name for each in done if each.state == "written"]
+        if written:
+            self.context.record(Event.SOURCE_POLICIES, source=source, written=written)
+        return done
+
+    def _collections(self, source: str) -> tuple[set[str], set[str]]:
+        """Return the collections of open rows, and those that only offboarded tenants had."""
+        rows = [row for row in self.context.registry.tenants() if row.source == source]
+        used = {r.collection for r in rows if r.status is not Status.OFFBOARDED and r.collection_id}
+        return used, {row.collection for row in rows if row.collection_id} - used
 
     def _both_sides(self, source: str, collections: Sequence[CollectionRef]) -> list[Check]:
         rows = [

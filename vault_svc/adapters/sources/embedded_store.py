@@ -11,6 +11,7 @@ from typing import Final
 from vault_svc.adapters.sources import age_files, documents
 from vault_svc.adapters.sources.age_files import BrokenFileError, Identities, WrongIdentityError
 from vault_svc.adapters.sources.documents import Document, MalformedError
+from vault_svc.adapters.sources.limits import misfit
 from vault_svc.domain import names
 from vault_svc.domain.secret import SecretValue
 from vault_svc.errors import ColibriError, printable
@@ -107,7 +108,7 @@ class EmbeddedStore:
         except MalformedError as error:
             raise _incomplete(name + _SUFFIX, str(error)) from None
         for variable, secret in document.secrets.items():
-            if why := self._misfit(secret.value):
+            if why := misfit(secret.value, self._limits.max_value_bytes):
                 raise _incomplete(name + _SUFFIX, f"'{printable(variable[:128])}' {why}")
         return document
 
@@ -132,7 +133,7 @@ class EmbeddedStore:
 
     def check(self, variable: str, value: SecretValue) -> None:
         """Raise `secret_value_unrepresentable` for what no `.env` could carry."""
-        if why := self._misfit(value):
+        if why := misfit(value, self._limits.max_value_bytes):
             raise ColibriError("secret_value_unrepresentable", f"the value of {variable} {why}")
 
     def rotate(self, parent: int) -> int:
@@ -153,15 +154,6 @@ class EmbeddedStore:
     def identities(self) -> Identities:
         """What opens and seals, read once; raise `credential_missing` or `credential_unsafe`."""
         return self._identities or self._reload()
-
-    def _misfit(self, value: SecretValue) -> str:
-        try:
-            length = len(value)
-        except UnicodeEncodeError:
-            return "is not valid Unicode"
-        if length > self._limits.max_value_bytes:
-            return f"is longer than {self._limits.max_value_bytes} bytes"
-        return "holds a NUL character" if "\0" in value.reveal() else ""
 
     def _plaintext(self, parent: int, file: str) -> bytes:
         limit = self._limits.max_collection_bytes + _AGE_OVERHEAD

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
 from vault_svc.adapters.sources.vault import account as accounts
-from vault_svc.adapters.sources.vault import login, source
+from vault_svc.adapters.sources.vault import failures, login, places, policies, source
 from vault_svc.adapters.sources.vault.account import Account
 from vault_svc.adapters.sources.vault.client import Client
+from vault_svc.adapters.sources.vault.places import Place
 from vault_svc.adapters.sources.vault.refusal import Refusal
 from vault_svc.adapters.sources.vault.session import Sessions, refuse_unfit, trust
 from vault_svc.domain.check import Check
@@ -17,10 +19,11 @@ from vault_svc.domain.secret import CollectionRef, SecretValue
 from vault_svc.errors import ColibriError
 from vault_svc.hazmat import treehash
 from vault_svc.ports.credential_store import CredentialStore
-from vault_svc.ports.source_admin import Asked, Facts, VaultAsked
+from vault_svc.ports.source_admin import Asked, Document, Facts, VaultAsked
 
 _CA_BYTES: Final = 1 << 20
 _WANTED: Final = ("role id", "wrapped secret id")
+_USUAL: Final = Place("secret", "tenants", 2)
 _NEEDED: Final = {
     "approle": (),
     "token-file": ("auth_file",),
@@ -79,6 +82,49 @@ class VaultAdmin:
     def examine(self) -> tuple[list[Check], tuple[CollectionRef, ...] | None]:
         """Look at everything a read needs."""
         return [], None
+
+    # What the server must hold
+
+    def rendered(self, names: Collection[str]) -> tuple[Document, ...]:
+        """Return every document, for the usual place where no account is stored yet."""
+        place = _USUAL if not self.credentials.exists(self.uri) else self.stored().place
+        return policies.rendered(place, sorted(names))
+
+    def compared(
+        self, names: Collection[str], left: Collection[str], operator: SecretValue | None
+    ) -> tuple[Document, ...]:
+        """Return every document that the server should hold with its state."""
+        with self.client(operator) as client:
+            return policies.compared(client, self._wanted(client, names, left))
+
+    def applied(
+        self, names: Collection[str], left: Collection[str], operator: SecretValue
+    ) -> tuple[Document, ...]:
+        """Install what is missing or differs."""
+        with self.client(operator) as client:
+            return policies.applied(client, self._wanted(client, names, left))
+
+    def _wanted(
+        self, client: Client, names: Collection[str], left: Collection[str]
+    ) -> tuple[Document, ...]:
+        try:
+            there = [name for name in client.names() if places.is_name(name)]
+        except Refusal as refusal:
+            raise failures.of_orchestrator(refusal, refusal.doing) from None
+        return policies.rendered(client.place, sorted({*names, *there} - set(left)))
+
+    @contextmanager
+    def client(self, operator: SecretValue | None) -> Iterator[Client]:
+        """Open a client with an operator's token, or logged in with the stored account."""
+        account = self.stored()
+        if operator is None:
+            with self.sessions.open(account) as session:
+                yield session.client
+        else:
+            token = accounts.checked_secret(operator, "operator's token")
+            with self.sessions.bare(account) as client:
+                refuse_unfit(client.health())
+                yield client.with_token(token)
 
     def keep(self, account: Account) -> Facts:
         """Prove an account by one read, and only then replace the one that is stored."""

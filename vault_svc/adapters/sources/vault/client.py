@@ -111,15 +111,23 @@ class Client:
         A collection that is not there is a Refusal of status 404.
         """
         with _doing("look at a collection's version"):
-            found = KvV2(self.wire).read_secret_metadata(
-                self.place.path(name), mount_point=self.place.mount
-            )
-        data = _data(found)
+            data = self._metadata(name)
         version, versions = data.get("current_version"), data.get("versions")
         newest = versions.get(str(version)) if isinstance(versions, dict) else None
         if not isinstance(newest, dict) or newest.get("destroyed") or newest.get("deletion_time"):
             return ""
         return _revision(version, newest.get("created_time"))
+
+    def newest_version(self, name: str) -> int:
+        """Return the number of a collection's newest version, deleted or not."""
+        version = self._metadata(name).get("current_version")
+        if not isinstance(version, int):
+            raise incomplete("a collection's version is no number")
+        return version
+
+    def _metadata(self, name: str) -> dict[str, Any]:
+        kv = KvV2(self.wire)
+        return _data(kv.read_secret_metadata(self.place.path(name), mount_point=self.place.mount))
 
     def mint(self, name: str, *, uses: int = 1) -> str:
         """Return a token that can read this collection alone, exactly uses times (decision 19)."""

@@ -19,8 +19,8 @@ _WORDS: Final = (
     ("invalid secret id", "bad_login"),
     ("local node not active", "no_leader"),
     ("no active cluster node", "no_leader"),
-    ("Permission denied", "denied"),
-    ("permission denied", "denied"),
+    ("high complexity", "too_large"),
+    ("too large", "too_large"),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vault_svc.adapters.sources.limits import misfit
 from vault_svc.adapters.sources.vault.client import Found
 from vault_svc.adapters.sources.vault.options import Rules
 from vault_svc.domain import names
@@ -24,12 +25,10 @@ def secret_set(ref: CollectionRef, found: Found, rules: Rules) -> SecretSet:
         names.variable(name, allowed=rules.allowed_variables)
         if not isinstance(value, str):
             raise _refused(ref, f"has a value of {name} that is no string: put it in quotes")
-        size = len(value.encode("utf-8", "surrogatepass"))
-        if size > rules.max_value_bytes:
-            limit = rules.max_value_bytes
-            raise _refused(ref, f"has a value of {name} with {size} bytes, the limit is {limit}")
-        total += size
         kept[name] = SecretValue(value)
+        if why := misfit(kept[name], rules.max_value_bytes):
+            raise _refused(ref, f"has a value of {name} that {why}")
+        total += len(kept[name])
     if total > rules.max_collection_bytes:
         raise _refused(ref, f"has {total} bytes, the limit is {rules.max_collection_bytes}")
     return SecretSet(ref.collection_id, found.revision, kept)

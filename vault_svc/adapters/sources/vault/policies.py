@@ -1,0 +1,131 @@
+"""What the server must hold for colibri: rendered from policies/vault, compared, installed."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from hvac.api.auth_methods import Token
+from hvac.api.system_backend import Policies
+
+from vault_svc.adapters.sources.vault import failures, places
+from vault_svc.adapters.sources.vault.client import Client
+from vault_svc.adapters.sources.vault.places import Place
+from vault_svc.adapters.sources.vault.refusal import Refusal
+from vault_svc.errors import ColibriError
+from vault_svc.ports.source_admin import Document
+
+POLICY: Final = "policy"
+ROLE: Final = "token role"
+ADVICE: Final = "advice"
+_PACKAGE: Final = Path(__file__).parents[3]
+# In the wheel inside the package; in a checkout beside it, where they are reviewed.
+_FOLDERS: Final = (_PACKAGE / "_policies" / "vault", _PACKAGE.parent / "policies" / "vault")
+
+
+# Of a role: what ours is silent about, and what could let it make more than ours does.
+_EMPTY: Final[dict[str, Any]] = {
+    "allowed_policies": [], "disallowed_policies": [], "disallowed_policies_glob": [],
+    "allowed_entity_aliases": [], "token_bound_cidrs": [], "token_num_uses": 0, "path_suffix": "",
+}  # fmt: skip
+
+
+def rendered(place: Place, names: Sequence[str]) -> tuple[Document, ...]:
+    """Return the orchestrator's policy, the token role, each collection's policy, the advice."""
+    old = "-kv1" if place.version == 1 else ""
+    orchestrator = _filled(f"orchestrator{old}.hcl", place)
+    found = [
+        Document(places.ORCHESTRATOR_POLICY, POLICY, orchestrator),
+        Document(places.TOKEN_ROLE, ROLE, _filled("token-role.json", place)),
+    ]
+    for name in names:
+        text = _filled(f"tenant{old}.hcl", place).replace("@name@", name)
+        found.append(Document(places.policy_of(name), POLICY, text))
+    return (*found, Document("audit-device", ADVICE, _filled("audit-device.md", place)))
+
+
+def compared(client: Client, wanted: Sequence[Document]) -> tuple[Document, ...]:
+    """Return each document that the server should hold with how the server's differs."""
+    return tuple(_compared(client, each) for each in wanted if each.kind != ADVICE)
+
+
+def applied(client: Client, wanted: Sequence[Document]) -> tuple[Document, ...]:
+    """Install what is missing or differs; return all with what was done."""
+    done = []
+    for each in compared(client, wanted):
+        if each.state != "same":
+            _write(client, each)
+            done.append(replace(each, state="written", difference=""))
+        else:
+            done.append(each)
+    return tuple(done)
+
+
+def _filled(name: str, place: Place) -> str:
+    for folder in _FOLDERS:
+        if (folder / name).is_file():
+            text = (folder / name).read_text("utf-8")
+            return text.replace("@mount@", place.mount).replace("@folder@", place.folder)
+    raise ColibriError("internal", f"policies/vault/{name} is not part of this installation")
+
+
+def _compared(client: Client, wanted: Document) -> Document:
+    text = _role(client) if wanted.kind == ROLE else _policy(client, wanted.name)
+    if text is None:
+        return replace(wanted, state="missing")
+    mine = _canonical(wanted.text) if wanted.kind == ROLE else wanted.text.strip()
+    if text == mine:
+        return replace(wanted, state="same")
+    lines = difflib.unified_diff(
+        text.splitlines(), mine.splitlines(), "server", "colibri", lineterm=""
+    )
+    return replace(wanted, state="differs", difference="\n".join(lines))
+
+
+def _policy(client: Client, name: str) -> str | None:
+    found = _asked(lambda: Policies(client.wire).read_acl_policy(name), f"look at policy '{name}'")
+    text = (found or {}).get("data", {}).get("policy")
+    return text.strip() if isinstance(text, str) else None
+
+
+def _role(client: Client) -> str | None:
+    """Return what the role says about all that ours decides, in our form."""
+    name = places.TOKEN_ROLE
+    found = _asked(lambda: Token(client.wire).read_role(name), f"look at token role '{name}'")
+    if found is None:
+        return None
+    return json.dumps(_decided(found.get("data") or {}), indent=2, sort_keys=True)
+
+
+def _decided(found: dict[str, Any]) -> dict[str, Any]:
+    ours = json.loads(_filled("token-role.json", Place("", "", 2)))
+    decided = {name: found.get(name) or type(value)() for name, value in ours.items()}
+    return decided | {name: found[name] for name in _EMPTY if found.get(name)}
+
+
+def _canonical(text: str) -> str:
+    return json.dumps(json.loads(text), indent=2, sort_keys=True)
+
+
+def _write(client: Client, wanted: Document) -> None:
+    if wanted.kind == ROLE:
+        # By hand: hvac has no argument for policy globs.
+        role = _EMPTY | json.loads(wanted.text)
+        path = f"/v1/auth/token/roles/{wanted.name}"
+        _asked(lambda: client.wire.post(path, json=role), f"write token role '{wanted.name}'")
+    else:
+        write = Policies(client.wire).create_or_update_acl_policy
+        _asked(lambda: write(wanted.name, wanted.text), f"write policy '{wanted.name}'")
+
+
+def _asked(ask: Any, doing: str) -> Any:
+    try:
+        return ask()
+    except Refusal as refusal:
+        if failures.is_missing(refusal):
+            return None
+        raise failures.of_orchestrator(refusal, doing) from None
