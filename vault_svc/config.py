@@ -16,6 +16,13 @@ from vault_svc.errors import ColibriError, printable
 
 DEFAULT_SOURCE_FILE: Final = "default-source"
 _DATABASES: Final = ("sqlite:", "postgresql:", "postgresql+")
+ENGINE_BASES: Final = (
+    "/var/lib/containers/storage",
+    "/var/lib/machines",
+    "/usr/local/bastille/jails",
+)
+"""Where engines with a place of their own keep roots: podman(1), machinectl(1), bastille.conf."""
+
 _PREFIX: Final = "COLIBRI_"
 # Contract variables that other parts read (contracts.md); known here so that they are no error.
 _READ_ELSEWHERE: Final = frozenset(
@@ -38,6 +45,10 @@ class Settings:
     vault_credential: str
     default_source: str
     default_engine: str
+    podman_image: str
+    podman_containers_conf: str
+    podman_storage_conf: str
+    engine_timeout_seconds: float
     default_profile: str
     default_owner_uid: int
     default_owner_gid: int
@@ -80,6 +91,11 @@ class Settings:
     vault_backoff_milliseconds: int
     vault_patience_seconds: float
 
+    @property
+    def tree_bases(self) -> tuple[str, ...]:
+        """The bases of jails that colibri makes as plain trees: those that no engine owns."""
+        return tuple(base for base in self.jail_root_base if base not in ENGINE_BASES)
+
     def inside(self, name: str) -> str:
         """Return the path of something kept in the data directory."""
         return str(Path(self.daemon_data_dir) / name)
@@ -91,7 +107,7 @@ def _defaults(data_dir: str) -> dict[str, Any]:
         "daemon_data_dir": data_dir,
         "db_path": str(Path(data_dir) / "colibri.sqlite"),
         "db_url": "",
-        "jail_root_base": (str(Path(data_dir) / "jails"),),
+        "jail_root_base": (str(Path(data_dir) / "jails"), *ENGINE_BASES),
         "host": os.uname().nodename,
         "host_key": "file:" + str(Path(data_dir) / "credentials" / "host.key"),
         "embedded_identity": "file:" + str(Path(data_dir) / "credentials" / "embedded.age"),
@@ -99,6 +115,10 @@ def _defaults(data_dir: str) -> dict[str, Any]:
         "vault_credential": "file:" + str(Path(data_dir) / "credentials" / "vault"),
         "default_source": recorded_default_source(data_dir) or "embedded",
         "default_engine": "directory",
+        "podman_image": "",
+        "podman_containers_conf": "",
+        "podman_storage_conf": "",
+        "engine_timeout_seconds": 60.0,
         "default_profile": "universal",
         "default_owner_uid": 1000 if root else os.geteuid(),
         "default_owner_gid": 1000 if root else os.getegid(),

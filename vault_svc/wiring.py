@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from vault_svc.services.tenants import Tenants
     from vault_svc.services.verify import Verifier
 
-ENGINES = ("directory", "bubblewrap")
+ENGINES = ("directory", "bubblewrap", "podman")
 SOURCES = ("embedded", "vault", "vaultwarden")
 WRITABLE_SOURCES = ("embedded", "vault")
 OPERATED_SOURCES = ("vault",)
@@ -68,7 +68,7 @@ class Services:
         from vault_svc.adapters.state import make_state
 
         settings = self.settings
-        made = make_state(settings.daemon_data_dir, settings.jail_root_base)
+        made = make_state(settings.daemon_data_dir, settings.tree_bases)
         if self._registry.initialise():
             made = (*made, "registry")
         return (*made, *self.keys.initialise())
@@ -428,13 +428,25 @@ class Services:
         return self._built_engines[name]
 
     def _build_engine(self, name: str) -> JailEngine:
+        settings = self.settings
+        if name == "podman":
+            from vault_svc.adapters.jails.podman import Options, PodmanEngine
+
+            return PodmanEngine(
+                Options(
+                    settings.podman_image,
+                    settings.podman_containers_conf,
+                    settings.podman_storage_conf,
+                    settings.engine_timeout_seconds,
+                )
+            )
         if name == "bubblewrap":
             from vault_svc.adapters.jails.bubblewrap import BubblewrapEngine
 
-            return BubblewrapEngine(self.settings.jail_root_base)
+            return BubblewrapEngine(settings.tree_bases)
         from vault_svc.adapters.jails.directory import DirectoryEngine
 
-        return DirectoryEngine(self.settings.jail_root_base)
+        return DirectoryEngine(settings.tree_bases)
 
     def _engines(self) -> Sequence[JailEngine]:
         return [self._engine(name) for name in ENGINES]

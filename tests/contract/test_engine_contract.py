@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+import time
 
 import pytest
 
+from tests.kit import engines
+from tests.kit.engines import OWNER, ROOT, Place
 from vault_svc.adapters.jails.bubblewrap import BubblewrapEngine
 from vault_svc.adapters.jails.directory import DirectoryEngine
-from vault_svc.domain.receipt import Owner
 from vault_svc.errors import ColibriError
 from vault_svc.ports.jail_engine import JailEngine
 
-ROOT = os.geteuid() == 0
-OWNER = Owner(1000, 1000) if ROOT else Owner(os.geteuid(), os.getegid())
-ENGINES = {"directory": DirectoryEngine, "bubblewrap": BubblewrapEngine}
+TREES = {"directory": DirectoryEngine, "bubblewrap": BubblewrapEngine}
 
 
-@pytest.fixture(params=sorted(ENGINES))
-def engine(request, tmp_path) -> JailEngine:
-    tmp_path.chmod(0o700)
-    made = ENGINES[request.param]([str(tmp_path / "jails")])
-    why = made.unavailable()
-    if why:
-        pytest.skip(f"{request.param}: {why}")
-    return made
+@pytest.fixture(scope="module", params=sorted(engines.ENGINES))
+def place(request, tmp_path_factory) -> Place:
+    top = tmp_path_factory.mktemp(request.param)
+    top.chmod(0o700)
+    with engines.place(request.param, top) as made:
+        yield made
+
+
+@pytest.fixture
+def engine(place) -> JailEngine:
+    yield place.engine
+    for info in place.engine.list():
+        place.engine.destroy(info.name)
 
 
 @pytest.fixture
 def jail(engine) -> JailEngine:
+    """The engine with one jail, `acme`, that runs."""
     engine.create("acme", OWNER)
+    engine.start("acme")
     return engine
 
 
@@ -45,23 +53,68 @@ def code_of(call) -> str:
 
 
 def test_its_name_is_the_rows(engine, request):
-    assert engine.name == request.node.callspec.params["engine"]
+    assert engine.name == request.node.callspec.params["place"]
 
 
 def test_a_new_jail_is_listed_with_a_plain_root(engine):
     made = engine.create("acme", OWNER)
     assert (made.name, made.engine) == ("acme", engine.name)
     assert engine.list() == [made]
-    assert engine.root_of("acme") == made.root
-    assert stat.S_ISDIR(os.lstat(made.root).st_mode)
-    assert os.path.isabs(made.root)
+    engine.start("acme")
+    root = engine.root_of("acme")
+    assert root == made.root or not engine.capabilities.stable_roots
+    assert stat.S_ISDIR(os.lstat(root).st_mode)
+    assert os.path.isabs(root)
 
 
-def test_the_root_keeps_its_inode_where_roots_are_stable(jail):
-    if not jail.capabilities.stable_roots:
-        pytest.skip("its roots change by design")
+def test_roots_lie_below_the_engines_base(jail, place):
+    assert jail.root_of("acme").startswith(f"{place.base}/")
+
+
+def test_a_running_jails_first_process_has_the_jails_root(jail):
+    pid = jail.pid_of("acme")
+    if not jail.capabilities.starts:
+        assert pid is None
+        return
+    root, seen = os.stat(jail.root_of("acme")), os.stat(f"/proc/{pid}/root/")
+    assert (root.st_dev, root.st_ino) == (seen.st_dev, seen.st_ino)
+
+
+def test_starting_and_stopping_twice_is_fine(jail):
+    pid = jail.pid_of("acme")
+    jail.start("acme")
+    assert jail.pid_of("acme") == pid
+    jail.stop("acme")
+    jail.stop("acme")
+    assert jail.pid_of("acme") is None
+    (info,) = jail.list()
+    assert info.running is (False if jail.capabilities.starts else None)
+
+
+def test_a_stopped_jail_cannot_be_entered_and_says_so(jail):
+    jail.stop("acme")
+    if not jail.capabilities.starts:
+        assert jail.run("acme", ["/bin/true"], OWNER).status == 0
+        return
+    assert code_of(lambda: jail.run("acme", ["/bin/true"], OWNER)) == "jail_not_running"
+    if jail.capabilities.stable_roots:
+        assert os.path.isdir(jail.root_of("acme"))
+    else:
+        assert code_of(lambda: jail.root_of("acme")) == "jail_not_running"
+
+
+def test_a_stopped_jail_keeps_what_was_written_in_it(jail):
+    sh(jail, "echo kept > home/app/note")
+    jail.stop("acme")
+    jail.start("acme")
+    assert sh(jail, "cat home/app/note").stdout == b"kept\n"
+
+
+def test_the_root_keeps_its_inode_and_through_a_stop_where_roots_are_stable(jail):
     before = os.stat(jail.root_of("acme"))
     sh(jail, ":")
+    if jail.capabilities.stable_roots:
+        jail.stop("acme")
     after = os.stat(jail.root_of("acme"))
     assert (before.st_dev, before.st_ino) == (after.st_dev, after.st_ino)
 
@@ -76,9 +129,11 @@ def test_a_name_is_taken_once(jail):
     assert code_of(lambda: jail.create("acme", OWNER)) == "jail_taken"
 
 
-def test_a_name_is_taken_for_the_other_engines_too(jail, tmp_path):
-    for other in ENGINES.values():
-        made = other([str(tmp_path / "jails")])
+def test_a_name_is_taken_for_the_other_tree_engines_too(jail, place):
+    if jail.name not in TREES:  # it shares no directory with another engine
+        return
+    for other in TREES.values():
+        made = other([str(place.base)])
         assert code_of(lambda made=made: made.create("acme", OWNER)) == "jail_taken"
         if made.name != jail.name:
             assert made.list() == []
@@ -96,7 +151,10 @@ def test_what_is_no_name_is_refused_everywhere(engine, name):
     for call in (
         lambda: engine.create(name, OWNER),
         lambda: engine.destroy(name),
+        lambda: engine.start(name),
+        lambda: engine.stop(name),
         lambda: engine.root_of(name),
+        lambda: engine.pid_of(name),
         lambda: engine.run(name, ["/bin/true"], OWNER),
     ):
         assert code_of(call) == "jail_name_refused"
@@ -104,8 +162,8 @@ def test_what_is_no_name_is_refused_everywhere(engine, name):
 
 @pytest.mark.parametrize("name", ["acm", "acme1", "acme-1", "x"])
 def test_names_are_exact_never_prefixes(jail, name):
-    assert code_of(lambda: jail.root_of(name)) == "jail_not_found"
-    assert code_of(lambda: jail.destroy(name)) == "jail_not_found"
+    for call in (jail.start, jail.stop, jail.root_of, jail.pid_of, jail.destroy):
+        assert code_of(lambda call=call: call(name)) == "jail_not_found"
     assert code_of(lambda: jail.run(name, ["/bin/true"], OWNER)) == "jail_not_found"
     assert [info.name for info in jail.list()] == ["acme"]
 
@@ -133,11 +191,13 @@ def test_a_command_runs_as_the_owner_with_its_status_and_outputs(jail):
     assert ran.stdout.split() == [str(OWNER.uid).encode(), str(OWNER.gid).encode()]
 
 
-def test_the_environment_is_empty(jail, monkeypatch):
+def test_nothing_of_our_environment_gets_in(jail, monkeypatch):
     monkeypatch.setenv("PLANTED", "canary")
-    assert b"canary" not in jail.run("acme", ["/usr/bin/env"], OWNER).stdout
-    allowed = {b"PWD=/"}  # bwrap sets it
-    assert set(jail.run("acme", ["/usr/bin/env"], OWNER).stdout.splitlines()) <= allowed
+    lines = jail.run("acme", ["/usr/bin/env"], OWNER).stdout.splitlines()
+    assert not any(b"canary" in line for line in lines)
+    # What bwrap and container engines set themselves, and our mark to find what is left running.
+    allowed = {b"PWD", b"PATH", b"TERM", b"HOME", b"HOSTNAME", b"container", b"COLIBRI_RUN"}
+    assert {line.partition(b"=")[0] for line in lines} <= allowed
 
 
 def test_no_descriptor_of_the_host_gets_in(jail, tmp_path):
@@ -157,7 +217,19 @@ def test_output_is_bounded(jail):
 
 
 def test_a_command_over_its_time_is_killed(jail):
-    assert code_of(lambda: sh(jail, "sleep 60", timeout_seconds=0.5)) == "helper_timeout"
+    script = "echo $$ > home/app/pid; exec sleep 4321"
+    assert code_of(lambda: sh(jail, script, timeout_seconds=2)) == "helper_timeout"
+    for _ in range(50):
+        if not any(b"4321" in line.split(b"\0") for line in command_lines()):
+            return
+        time.sleep(0.1)
+    pytest.fail("it still runs")
+
+
+def command_lines():
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as line:
+            yield line.read()
 
 
 def test_isolation_is_what_the_engine_says_it_is(jail, tmp_path):
@@ -185,14 +257,15 @@ def _reachable(path) -> bool:
     return not ROOT or all(os.stat(above).st_mode & 0o001 for above in path.parents)
 
 
-def test_a_destroyed_jail_is_gone_and_its_name_free(jail, tmp_path):
+def test_a_destroyed_jail_is_gone_and_its_name_free(jail, place):
     sh(
         jail,
         "mkdir -p home/app/a/b; touch home/app/a/b/c; ln -s /etc home/app/out; mkfifo home/app/f",
     )
     jail.destroy("acme")
     assert jail.list() == []
-    assert os.listdir(tmp_path / "jails") == []
+    if jail.name in TREES:
+        assert os.listdir(place.base) == []
     assert code_of(lambda: jail.destroy("acme")) == "jail_not_found"
     assert code_of(lambda: jail.root_of("acme")) == "jail_not_found"
     jail.create("acme", OWNER)
@@ -202,7 +275,8 @@ def test_destruction_leaves_the_neighbours(jail):
     other = jail.create("other", OWNER)
     jail.destroy("acme")
     assert jail.list() == [other]
-    assert os.path.isdir(os.path.join(other.root, "home/app"))
+    jail.start("other")
+    assert os.path.isdir(os.path.join(jail.root_of("other"), "home/app"))
 
 
 def test_destruction_follows_no_link_out(jail, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vault_svc import config
 from vault_svc.config import Settings, load
 from vault_svc.errors import ColibriError
 from vault_svc.wiring import Services
@@ -33,7 +34,8 @@ def refused(environ: dict[str, str], file: str) -> ColibriError:
 def test_defaults_lie_in_the_data_directory(empty):
     settings = load({"COLIBRI_DAEMON_DATA_DIR": "/srv/colibri"}, empty)
     assert settings.db_path == "/srv/colibri/colibri.sqlite"
-    assert settings.jail_root_base == ("/srv/colibri/jails",)
+    assert settings.jail_root_base == ("/srv/colibri/jails", *config.ENGINE_BASES)
+    assert settings.tree_bases == ("/srv/colibri/jails",)
     assert settings.host_key == "file:/srv/colibri/credentials/host.key"
     assert not settings.allow_walk_fallback
     assert not settings.create_parents

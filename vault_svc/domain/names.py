@@ -107,6 +107,14 @@ def jail_name(text: str) -> str:
     return text
 
 
+def is_jail_name(text: object) -> bool:
+    """Say whether text is a jail name, for lists that hold other things too."""
+    try:
+        return isinstance(text, str) and bool(jail_name(text))
+    except ColibriError:
+        return False
+
+
 def collection_name(text: str) -> str:
     """Return text if it can name an embedded collection; raise `usage`."""
     if not TENANT_ID.fullmatch(text) or "--" in text:

@@ -76,6 +76,12 @@ class JailTrees:
             raise ColibriError(
                 "owner_unmapped", "an ordinary user makes jails for itself only", hint="run as root"
             )
+        if not self._bases:
+            raise ColibriError(
+                "jail_root_not_allowed",
+                "no base is set for jails that colibri makes itself",
+                hint="add a directory to COLIBRI_JAIL_ROOT_BASE",
+            )
         base = self._bases[0]
         for known in self._bases:
             with self._base(known) as parent:
@@ -132,7 +138,7 @@ class JailTrees:
                 if parent is None:
                     continue
                 for name in trees.entries(parent):
-                    record = self._record(parent, name) if _is_name(name) else None
+                    record = self._record(parent, name) if names.is_jail_name(name) else None
                     if record is not None and record.engine == self._engine:
                         found.append(self._info(base, name))
         return sorted(found, key=lambda info: (info.name, info.root))
@@ -216,13 +222,6 @@ def _subdirectory(parent: int, name: str) -> Iterator[int | None]:
     finally:
         if fd is not None:
             os.close(fd)
-
-
-def _is_name(text: str) -> bool:
-    try:
-        return bool(names.jail_name(text))
-    except ColibriError:
-        return False
 
 
 def _decoded(found: bytes, name: str) -> Record:
