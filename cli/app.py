@@ -14,6 +14,7 @@ from cli import (
     cmd_hook_files,
     cmd_jail,
     cmd_key,
+    cmd_lease,
     cmd_proof,
     cmd_provision,
     cmd_secret,
@@ -55,6 +56,8 @@ _INSTEAD: Final = {
     "secret rm": "colibri secret unset COLLECTION NAME",
     "jail delete": "colibri jail destroy JAIL",
     "jail remove": "colibri jail destroy JAIL",
+    "lease delete": "colibri lease remove TENANT VAR",
+    "lease show": "colibri lease list TENANT",
     "audit list": "colibri audit tail",
     "audit show": "colibri audit tail",
 }
@@ -85,9 +88,10 @@ def main_options(
     """Read the options that come before every command."""
     del version
     context.obj = Session(config, verbose)
+    context.call_on_close(context.obj.close)
 
 
-for module in (cmd_tenants, cmd_provision, cmd_doctor, cmd_proof):
+for module in (cmd_tenants, cmd_provision, cmd_lease, cmd_doctor, cmd_proof):
     module.register(app)
 app.add_typer(cmd_secret.app, name="secret")
 app.add_typer(cmd_source.app, name="source")

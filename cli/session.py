@@ -46,6 +46,11 @@ class Session:
 
         return Services(self.settings)
 
+    def close(self) -> None:
+        """End what a run holds open."""
+        if "services" in vars(self):
+            self.services.close()
+
 
 def session(context: typer.Context) -> Session:
     """Return this run's session."""

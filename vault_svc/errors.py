@@ -64,6 +64,8 @@ CODES: Final[dict[str, Code]] = {
     "collection_ambiguous": Code(6, "two collections have this name"),
     "collection_empty": Code(6, "the collection is empty"),
     "secret_missing": Code(6, "a secret is deleted or destroyed at the source"),
+    "lease_missing": Code(6, "what was read would never end: no lease, no certificate"),
+    "lease_refused": Code(6, "the server could not make this lease", retryable=True),
     "tenant_not_found": Code(7, "no such tenant"),
     "tenant_exists": Code(7, "a tenant has this id already"),
     "jail_not_found": Code(7, "no such jail"),

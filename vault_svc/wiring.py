@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from vault_svc.ports.delivery import Delivery
     from vault_svc.ports.host_files import HostFiles
     from vault_svc.ports.jail_engine import JailEngine
+    from vault_svc.ports.lease_source import LeaseSource
     from vault_svc.ports.registry import TenantReader
     from vault_svc.ports.secret_source import SecretSource, SecretWriter
     from vault_svc.ports.source_admin import SourceAdmin, SourcePolicies
@@ -37,14 +39,16 @@ if TYPE_CHECKING:
     from vault_svc.services.hook_install import HookInstaller
     from vault_svc.services.jails import Jails
     from vault_svc.services.keys import Keys
+    from vault_svc.services.leases import Leases
     from vault_svc.services.provision import Provisioner
     from vault_svc.services.removal import Remover
+    from vault_svc.services.renewal import Renewer
     from vault_svc.services.secrets import Secrets
     from vault_svc.services.sources import Sources
     from vault_svc.services.tenants import Tenants
     from vault_svc.services.verify import Verifier
 
-ENGINES = ("directory", "bubblewrap", "podman", "nspawn")
+ENGINES = ("directory", "bubblewrap", "podman")
 SOURCES = ("embedded", "vault", "vaultwarden")
 WRITABLE_SOURCES = ("embedded", "vault")
 OPERATED_SOURCES = ("vault",)
@@ -62,6 +66,11 @@ class Services:
         if settings.default_source not in SOURCES:
             raise _unknown("source (setting default_source)", settings.default_source, SOURCES)
         self._built_engines: dict[str, JailEngine] = {}
+        self._closing = ExitStack()
+
+    def close(self) -> None:
+        """Log out where a run logged in."""
+        self._closing.close()
 
     def initialise(self) -> tuple[str, ...]:
         """Make the state directory, its keys and the registry; return what was made."""
@@ -128,6 +137,20 @@ class Services:
         from vault_svc.services.removal import Remover
 
         return Remover(self._context)
+
+    @cached_property
+    def leases(self) -> Leases:
+        """Map variables to leased paths."""
+        from vault_svc.services.leases import Leases
+
+        return Leases(self._context)
+
+    @cached_property
+    def renewer(self) -> Renewer:
+        """Renew, replace or take out what is leased."""
+        from vault_svc.services.renewal import Renewer
+
+        return Renewer(self._context)
 
     @cached_property
     def secrets(self) -> Secrets:
@@ -218,6 +241,8 @@ class Services:
     def _context(self) -> Context:
         from vault_svc.adapters.clock import SystemClock
         from vault_svc.adapters.locks import FileLocks
+        from vault_svc.adapters.registry.lease_book import RegistryLeases
+        from vault_svc.adapters.sources.sealed_tokens import SealedFileTokens
         from vault_svc.services.context import Context
 
         return Context(
@@ -233,6 +258,9 @@ class Services:
             clock=SystemClock(),
             source=self._source,
             engine=self._engine,
+            leases=RegistryLeases(self._registry),
+            lease_tokens=SealedFileTokens(self._embedded.store),
+            lease_source=lambda: self._lease_source,
         )
 
     @cached_property
@@ -306,6 +334,12 @@ class Services:
             allowed_variables=self.settings.allowed_variables,
             lock_timeout_seconds=self.settings.lock_timeout_seconds,
         )
+
+    @cached_property
+    def _lease_source(self) -> LeaseSource:
+        from vault_svc.adapters.sources.vault.leases import VaultLeases
+
+        return VaultLeases(self._vault.stored, self._vault.sessions, self._closing)
 
     @cached_property
     def _vaultwarden(self) -> VaultwardenAdmin:
@@ -440,11 +474,6 @@ class Services:
                     settings.engine_timeout_seconds,
                 )
             )
-        if name == "nspawn":
-            from vault_svc.adapters.jails import nspawn
-
-            given = nspawn.Options(settings.nspawn_template, settings.engine_timeout_seconds)
-            return nspawn.NspawnEngine(given)
         if name == "bubblewrap":
             from vault_svc.adapters.jails.bubblewrap import BubblewrapEngine
 

@@ -122,7 +122,7 @@ def test_completion_knows_the_commands(state_dir: Any) -> None:
     )
     words = {"_COLIBRI_COMPLETE": "complete_bash", "COMP_WORDS": "colibri re", "COMP_CWORD": "1"}
     found = Cli(state_dir, words).process().must().text.split()
-    assert set(found) == {"register-tenant", "resume", "revoke"}
+    assert set(found) == {"register-tenant", "renew", "resume", "revoke"}
 
 
 def _on_a_terminal(cli: Cli, *argv: str, columns: str = "120") -> bytes:

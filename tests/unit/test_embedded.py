@@ -373,7 +373,7 @@ def test_a_held_lock_is_busy_and_names_the_store(store):
     fd = os.open(store.directory, os.O_RDONLY)
     fcntl.flock(fd, fcntl.LOCK_EX)
     source = store.source()
-    source._store._lock_timeout_seconds = 0.05
+    source.store._lock_timeout_seconds = 0.05
     try:
         with pytest.raises(ColibriError) as caught:
             source.create("acme")

@@ -42,6 +42,13 @@ class Event(StrEnum):
     SOURCE_LOGIN_FAILED = "source_login_failed"
     SOURCE_LOGOUT = "source_logout"
     SOURCE_POLICIES = "source_policies"
+    LEASES_MAPPED = "leases_mapped"
+    WILL_LEASE = "will_lease"
+    LEASED = "leased"
+    LEASES_RENEWED = "leases_renewed"
+    LEASE_LOST = "lease_lost"
+    WILL_TAKE_OUT = "will_take_out"
+    LEASES_ENDED = "leases_ended"
     LOG_REPAIRED = "log_repaired"
     LOG_ROTATED = "log_rotated"
     LOG_PRUNED = "log_pruned"
@@ -56,6 +63,7 @@ REMOVALS = frozenset(
         Event.SUSPENDED,
         Event.REVOKED,
         Event.OFFBOARDED,
+        Event.LEASES_ENDED,
     }
 )
 """Events that may use the log's preallocated reserve (decision 14)."""

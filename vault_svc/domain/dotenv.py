@@ -11,7 +11,7 @@ from vault_svc.domain.dotenv_profiles import PROFILES, Profile, is_bare
 from vault_svc.domain.secret import SecretSet
 from vault_svc.errors import ColibriError, printable
 
-__all__ = ["PROFILES", "parse", "parse_import", "render", "warnings"]
+__all__ = ["PROFILES", "parse", "parse_import", "parse_own", "render", "warnings"]
 
 MAX_NAMED: Final = 8
 """How many variables one message names before it only counts the rest."""
@@ -38,6 +38,18 @@ def render(values: SecretSet, profile: str, *, allowed: frozenset[str] = frozens
             "internal", f"profile '{profile}' wrote what its own grammar reads differently"
         )
     return data
+
+
+def parse_own(data: bytes) -> dict[str, str]:
+    """Return the variables of a file that `render` wrote, in the profile its header names.
+
+    Raises `internal` for anything else; callers prove first that the bytes are ours.
+    """
+    header = data.partition(b"\n")[0]
+    for name, profile in PROFILES.items():
+        if profile.header.encode() == header:
+            return parse(data, name)
+    raise ColibriError("internal", "the file has no header of any profile")
 
 
 def warnings(values: SecretSet, profile: str) -> tuple[str, ...]:

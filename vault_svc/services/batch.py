@@ -154,7 +154,8 @@ class Batch:
         return newest.digest == digest
 
     def _render(self, tenant: Tenant, resolved: SecretSet) -> bytes:
-        if not resolved.values and not self._options.allow_empty:
+        may_be_empty = self._options.allow_empty or tenant.collection_id is None
+        if not resolved.values and not may_be_empty:
             raise ColibriError(
                 "collection_empty",
                 f"collection '{tenant.collection}' of tenant '{tenant.tenant_id}' is empty",

@@ -16,6 +16,8 @@ from vault_svc.ports.clock import Clock
 from vault_svc.ports.credential_store import HostKeys
 from vault_svc.ports.delivery import Delivery, JailRoot
 from vault_svc.ports.jail_engine import JailEngine
+from vault_svc.ports.lease_book import LeaseBook, SealedTokens
+from vault_svc.ports.lease_source import LeaseSource
 from vault_svc.ports.locks import TenantLocks
 from vault_svc.ports.registry import Registry
 from vault_svc.ports.secret_source import SecretSource
@@ -23,8 +25,9 @@ from vault_svc.ports.secret_source import SecretSource
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Everything a use case may reach; `source` and `engine` raise `usage` for unknown names.
+    """Everything a use case may reach.
 
+    `source` and `engine` raise `usage` for unknown names, `lease_source` where none is set up.
     announced: roots (and first processes) by jail that a spawner vouches for, in whose place no
     engine is asked.
     """
@@ -38,6 +41,9 @@ class Context:
     clock: Clock
     source: Callable[[str], SecretSource]
     engine: Callable[[str], JailEngine]
+    leases: LeaseBook
+    lease_tokens: SealedTokens
+    lease_source: Callable[[], LeaseSource]
     announced: Mapping[str, JailRoot] = field(default_factory=dict)
 
     def agreed_root(self, tenant: Tenant) -> JailRoot:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 
 from vault_svc.domain.audit import Event
 from vault_svc.domain.plan import Known, Outcome
-from vault_svc.domain.secret import CollectionRef
+from vault_svc.domain.secret import CollectionRef, SecretSet
 from vault_svc.domain.tenant import Action, Status, Tenant, next_status
 from vault_svc.errors import ColibriError
 from vault_svc.ports.secret_source import Answer
 from vault_svc.services.agreement import agrees, delivered_revision
 from vault_svc.services.batch import Batch, Options, failed
 from vault_svc.services.context import Context, reference
+from vault_svc.services.leasing import Leasing, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Provisioner:
         """Deliver one tenant; raise what stops it, `no_collection` for a row without a bucket."""
         row = self.context.registry.tenant(tenant_id)
         next_status(row, Action.PROVISION)
-        reference(row)
+        if not self._lessees([row]):
+            reference(row)
         (outcome,) = self._source_group([row], options, wait=True)
         if outcome.error:
             raise outcome.error
@@ -45,8 +47,11 @@ class Provisioner:
             for row in self.context.registry.tenants(host=self.context.settings.host)
             if row.status in {Status.REGISTERED, Status.ACTIVE}
         ]
-        yield from _without_bucket(rows)
-        rows = [row for row in rows if row.collection_id is not None]
+        lessees = self._lessees(rows)
+        served = [r for r in rows if r.collection_id is not None or r.tenant_id in lessees]
+        idle = {row.tenant_id for row in rows} - {row.tenant_id for row in served}
+        yield from (Outcome(tenant_id, "no_collection") for tenant_id in sorted(idle))
+        rows = served
         busy, unchanged = [], 0
         for _source, group in groupby(sorted(rows, key=_by_source), key=lambda row: row.source):
             for outcome in self._source_group(list(group), options, wait=False):
@@ -86,7 +91,9 @@ class Provisioner:
         """
         fresh = self.context.registry.rows([row.tenant_id for row in listed])
         rows = [_with_bucket(fresh.get(row.tenant_id), row) for row in listed]
-        yield from zip(rows, self._found(rows), strict=True)
+        found = self._found([row for row in rows if row.collection_id is not None])
+        for row in rows:
+            yield row, _NO_BUCKET if row.collection_id is None else next(found)
 
     def _found(self, rows: Sequence[Tenant]) -> Iterator[Answer]:
         answered, failure = 0, None
@@ -106,6 +113,12 @@ class Provisioner:
         for row, known in zip(rows, self._known(rows).values(), strict=True):
             revision = delivered_revision(self.context, row, known.newest, known.intents)
             yield replace(reference(row), delivered=revision)
+
+    def _lessees(self, rows: Sequence[Tenant]) -> frozenset[str]:
+        """Return those without a bucket that have leased variables all the same."""
+        return frozenset(
+            self.context.leases.standings([r.tenant_id for r in rows if r.collection_id is None])
+        )
 
     def _locked(
         self,
@@ -131,9 +144,23 @@ class Provisioner:
             except ColibriError as error:  # the registry: this batch fails, the others go on
                 yield from (failed(row.tenant_id, error) for row in mine)
                 return
-            work = [(known[row.tenant_id], found) for row, found in held]
             listed = {row.tenant_id: row for row, _ in held}
-            yield from Batch(self.context, options).run(work, listed=listed)
+            yield from self._run(
+                [(known[row.tenant_id], found) for row, found in held], listed, options
+            )
+
+    def _run(
+        self, work: Sequence[Work], listed: Mapping[str, Tenant], options: Options
+    ) -> Iterator[Outcome]:
+        leasing = Leasing(self.context, options)
+        try:
+            ready, done = leasing.prepared(work)
+        except ColibriError as error:  # the registry: this batch fails, the others go on
+            yield from (failed(known.tenant.tenant_id, error) for known, _ in work)
+            return
+        yield from done
+        for outcome in Batch(self.context, options).run(ready, listed=listed):
+            yield leasing.settled(outcome)
 
     def _known(self, rows: Sequence[Tenant]) -> dict[str, Known]:
         ids = [row.tenant_id for row in rows]
@@ -166,6 +193,7 @@ class Provisioner:
         return drifted, sound
 
 
+_NO_BUCKET = SecretSet("", "", {})
 _Answer = tuple[Tenant, Answer]
 
 
@@ -211,7 +239,3 @@ def _unanswered(row: Tenant) -> ColibriError:
         f"source '{row.source}' gave no answer for collection '{row.collection}'",
         hint="run it again; nothing was changed",
     )
-
-
-def _without_bucket(rows: Sequence[Tenant]) -> Iterator[Outcome]:
-    return (Outcome(row.tenant_id, "no_collection") for row in rows if row.collection_id is None)

@@ -13,6 +13,7 @@ from vault_svc.domain.tenant import Action, Status, Tenant, next_status
 from vault_svc.errors import ColibriError
 from vault_svc.ports.delivery import JailRoot
 from vault_svc.services.context import Context
+from vault_svc.services.lease_ending import LeaseEnder
 
 _DONE = {
     Action.SUSPEND: Event.SUSPENDED,
@@ -54,7 +55,7 @@ class Remover:
             newest = self.context.registry.newest([tenant_id]).get(tenant_id)
             path = newest.path if isinstance(newest, Receipt) else row.env_path
             # Neither a crash before the last line nor a mere suspension is a revocation done.
-            done = self._done(row, after, newest, path)
+            done = self._done(row, after, newest, path) and not self._ender.left(tenant_id)
             if done and self.context.last_said(tenant_id) in _SAID[action]:
                 return Removed(row, path, "missing", (), changed=False)
             return self._remove(row, action, after, path)
@@ -141,13 +142,15 @@ class Remover:
             kind = self._unlink(row, path, trail)
         except ColibriError:
             self._stop_deliveries(row)
+            with suppress(ColibriError):  # the value that stays there should be good for nothing
+                self._ender.everything(row.tenant_id)
             raise
         closed = replace(row, status=after, last_error=None, updated_at=self.context.clock.now())
         removal = self._record(row, path, kind)
         self.context.registry.close(closed, removal=removal, head=trail.head)
         trail.write(Event.REMOVED, row.tenant_id, path=path, kind=kind)
         # Last: while the source is away, the row keeps the file from coming back.
-        ended = self._end_access(row, action)
+        ended = self._end_leases(row) + self._end_access(row, action)
         trail.write(_DONE[action], row.tenant_id, path=path, absent=True, ended=list(ended))
         trail.finish()
         return Removed(closed, path, kind, ended, changed=True)
@@ -182,6 +185,21 @@ class Remover:
         stopped = replace(row, status=Status.SUSPENDED, updated_at=self.context.clock.now())
         with suppress(ColibriError):  # what kept the file there is what has to be said
             self.context.registry.update(stopped, expected=row)
+
+    def _end_leases(self, row: Tenant) -> tuple[str, ...]:
+        try:
+            return self._ender.everything(row.tenant_id)
+        except ColibriError as error:
+            raise ColibriError(
+                error.code,
+                f"the file is gone, but not every lease of it has ended: {error.message}",
+                hint="run it again, or colibri renew, which goes on with it",
+                tenant=row.tenant_id,
+            ) from None
+
+    @property
+    def _ender(self) -> LeaseEnder:
+        return LeaseEnder(self.context)
 
     def _end_access(self, row: Tenant, action: Action) -> tuple[str, ...]:
         if row.collection_id is None or action is Action.SUSPEND:

@@ -51,7 +51,7 @@ class TenantReads(ABC):
 
     def rows(self, tenant_ids: Collection[str]) -> dict[str, Tenant]:
         """Return the named rows; unknown ids are left out."""
-        found = self._each(tenant_ids, *_TENANTS, "tenant_id IN", "$ids")
+        found = self.each(tenant_ids, *_TENANTS, "tenant_id IN", "$ids")
         return {row[0]: tenant_of(row) for row in found}
 
     def tenants(
@@ -110,7 +110,7 @@ class TenantReads(ABC):
 
     def newest(self, tenant_ids: Collection[str]) -> dict[str, Receipt | Removal]:
         """Return each tenant's newest record; tenants without one are left out."""
-        found = self._each(
+        found = self.each(
             tenant_ids,
             *_RECORDS,
             # One index look-up a tenant, however many records it has.
@@ -130,7 +130,7 @@ class TenantReads(ABC):
         """Return intents without a receipt; tenants without one are left out."""
         tail = ("tenant_id IN", "$ids", "ORDER BY tenant_id, generation")
         found: dict[str, tuple[Intent, ...]] = {}
-        for row in self._each(tenant_ids, *_INTENTS, *tail):
+        for row in self.each(tenant_ids, *_INTENTS, *tail):
             found[row[0]] = (*found.get(row[0], ()), intent_of(row))
         return found
 
@@ -139,7 +139,7 @@ class TenantReads(ABC):
         rows = self.fetch("SELECT seq, mac FROM audit_head WHERE seq > 0", {})
         return Head(*rows[0]) if rows else None
 
-    def _each(self, ids: Collection[str], *parts: str) -> Iterator[Sequence[Any]]:
+    def each(self, ids: Collection[str], *parts: str) -> Iterator[Sequence[Any]]:
         """Run a statement over ids, which stand where parts say `$ids`, in chunks."""
         unique = list(dict.fromkeys(ids))
         for start in range(0, len(unique), _CHUNK):

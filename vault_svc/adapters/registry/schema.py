@@ -12,7 +12,7 @@ from vault_svc.domain.receipt import Intent, Receipt, Removal
 from vault_svc.domain.tenant import Status, Tenant
 from vault_svc.errors import ColibriError
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """The version this code reads and writes; equals the number of the newest migration."""
 
 APPLICATION_ID: Final = 0x636F6C69

@@ -152,6 +152,33 @@ class SqlRegistry(TenantReads):
                 for t, (old, new) in digests.items()
             )
 
+    def replace_lease_variables(
+        self, tenant_id: str, gone: Sequence[str], rows: list[dict[str, Any]]
+    ) -> None:
+        """Remove a tenant's mappings by name and add others, in one step."""
+        with self._writing() as connection:
+            _many(connection, writes.UNMAP, [{"t": tenant_id, "name": name} for name in gone])
+            _many(connection, writes.MAP, rows)
+
+    def record_leases(self, leases: list[dict[str, Any]], tokens: list[dict[str, Any]]) -> None:
+        """Store rows of leases and tokens, new or changed; a live token is its tenant's only."""
+        with self._writing() as connection:
+            _many(connection, writes.FORGET_LEASE, [{"k": row["key"]} for row in leases])
+            _many(connection, writes.RECORD_LEASE, leases)
+            replaced = [{"t": row["tenant_id"]} for row in tokens if row["live"]]
+            _many(connection, writes.REPLACED_TOKENS, replaced)
+            _many(connection, writes.FORGET_TOKEN, [{"k": row["accessor"]} for row in tokens])
+            _many(connection, writes.RECORD_TOKEN, tokens)
+
+    def forget_leases(self, leases: Sequence[str], tokens: Sequence[str]) -> None:
+        """Remove leases by key and tokens by accessor; works on a full disk."""
+        self._reserve.spend(lambda: self._forget(leases, tokens))
+
+    def _forget(self, leases: Sequence[str], tokens: Sequence[str]) -> None:
+        with self._transaction() as connection:
+            _many(connection, writes.FORGET_LEASE, [{"k": key} for key in leases])
+            _many(connection, writes.FORGET_TOKEN, [{"k": accessor} for accessor in tokens])
+
     def fetch(self, sql: str, params: Mapping[str, Any]) -> Rows:
         """Return all rows of a SELECT."""
         with translating(self._where), self._engine.connect() as connection:

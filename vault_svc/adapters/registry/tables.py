@@ -1,4 +1,4 @@
-"""The registry's tables (decisions 1 and 11); they never leave this folder."""
+"""The registry's tables (decisions 1, 11 and 19); they never leave this folder."""
 
 from __future__ import annotations
 
@@ -146,7 +146,58 @@ class AuditHeadRow(Base, table=True):
     mac: str = _text()
 
 
+class LeaseVariableRow(Base, table=True):
+    """One variable of a tenant that comes from a leased path."""
+
+    __tablename__ = "lease_variables"
+
+    tenant_id: str = _tenant_id(key=True)
+    variable: str = Field(sa_column=Column(Text, primary_key=True, nullable=False))
+    path: str = _text()
+    field: str = _text()
+    params: str = _text()
+
+
+class LeaseRow(Base, table=True):
+    """One lease, from before it is asked for until it is proven to be over."""
+
+    __tablename__ = "leases"
+    __table_args__ = (
+        CheckConstraint("state IN ('asked', 'issued', 'live', 'ending')", name="leases_state"),
+        Index("leases_tenant", "tenant_id"),
+    )
+
+    key: str = Field(sa_column=Column(Text, primary_key=True, nullable=False))
+    tenant_id: str = _tenant_id()
+    path: str = _text()
+    params: str = _text()
+    fields: str = _text()
+    state: str = _text()
+    accessor: str = _text()
+    lease_id: str = _text()
+    issued_at: str = _text()
+    expires_at: str = _text()
+    renewable: bool
+    generation: int = _number()
+
+
+class LeaseTokenRow(Base, table=True):
+    """One tenant's periodic token by its accessor; the token itself is not here."""
+
+    __tablename__ = "lease_tokens"
+    __table_args__ = (Index("lease_tokens_tenant", "tenant_id"),)
+
+    accessor: str = Field(sa_column=Column(Text, primary_key=True, nullable=False))
+    tenant_id: str = _tenant_id()
+    live: bool
+    renewed_at: str = _text()
+    expires_at: str = _text()
+
+
 TENANTS: Final[Table] = Base.metadata.tables["tenants"]
 DELIVERIES: Final[Table] = Base.metadata.tables["deliveries"]
 INTENTS: Final[Table] = Base.metadata.tables["intents"]
 AUDIT_HEAD: Final[Table] = Base.metadata.tables["audit_head"]
+LEASE_VARIABLES: Final[Table] = Base.metadata.tables["lease_variables"]
+LEASES: Final[Table] = Base.metadata.tables["leases"]
+LEASE_TOKENS: Final[Table] = Base.metadata.tables["lease_tokens"]

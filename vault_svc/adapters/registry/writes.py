@@ -6,7 +6,15 @@ from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, case, delete, func, insert, or_, select, update
 
-from vault_svc.adapters.registry.tables import AUDIT_HEAD, DELIVERIES, INTENTS, TENANTS
+from vault_svc.adapters.registry.tables import (
+    AUDIT_HEAD,
+    DELIVERIES,
+    INTENTS,
+    LEASE_TOKENS,
+    LEASE_VARIABLES,
+    LEASES,
+    TENANTS,
+)
 
 _T: Final[Any] = bindparam("t")
 
@@ -81,4 +89,16 @@ REDIGEST: Final = (
     update(DELIVERIES)
     .where(and_(DELIVERIES.c.id == _newest, DELIVERIES.c.digest == bindparam("old")))
     .values(digest=bindparam("new"))
+)
+
+UNMAP: Final = delete(LEASE_VARIABLES).where(
+    LEASE_VARIABLES.c.tenant_id == _T, LEASE_VARIABLES.c.variable == bindparam("name")
+)
+MAP: Final = insert(LEASE_VARIABLES)
+FORGET_LEASE: Final = delete(LEASES).where(LEASES.c.key == bindparam("k"))
+RECORD_LEASE: Final = insert(LEASES)
+FORGET_TOKEN: Final = delete(LEASE_TOKENS).where(LEASE_TOKENS.c.accessor == bindparam("k"))
+RECORD_TOKEN: Final = insert(LEASE_TOKENS)
+REPLACED_TOKENS: Final = (
+    update(LEASE_TOKENS).where(LEASE_TOKENS.c.tenant_id == _T).values(live=False)
 )

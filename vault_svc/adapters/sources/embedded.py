@@ -45,7 +45,7 @@ class EmbeddedSource:
         lock_timeout_seconds: float = 10.0,
     ) -> None:
         """Take the store's directory (0700), where its identity is kept, and the limits."""
-        self._store = EmbeddedStore(
+        self.store = EmbeddedStore(
             directory, credentials, identity_uri, limits or Limits(), lock_timeout_seconds
         )
         self._clock = clock
@@ -56,22 +56,22 @@ class EmbeddedSource:
 
         Collections that are there need the identity that is gone: a new one would hide that.
         """
-        return self._store.first_identity()
+        return self.store.first_identity()
 
     # The read side
 
     def locate(self, name_or_id: str) -> CollectionRef:
         """Return the collection of this name, which opens one file, or id, which opens all."""
-        with self._store.reading() as parent:
+        with self.store.reading() as parent:
             if documents.UUID.fullmatch(name_or_id):
                 return self._locate_id(parent, name_or_id)
             return CollectionRef(self._existing(parent, name_or_id).collection_id, name_or_id)
 
     def collections(self) -> tuple[CollectionRef, ...]:
         """Return every collection, sorted by name; raise `source_incomplete` for a broken one."""
-        with self._store.reading() as parent:
+        with self.store.reading() as parent:
             return tuple(
-                CollectionRef(self._store.load(parent, name).collection_id, name)
+                CollectionRef(self.store.load(parent, name).collection_id, name)
                 for name in collection_names(parent)
             )
 
@@ -80,9 +80,9 @@ class EmbeddedSource:
         if not refs:
             return
         try:
-            _ = self._store.identities
+            _ = self.store.identities
             opened = ExitStack()
-            parent = opened.enter_context(self._store.reading())
+            parent = opened.enter_context(self.store.reading())
         except ColibriError as error:
             yield from ((ref, error) for ref in refs)
             return
@@ -100,11 +100,11 @@ class EmbeddedSource:
     def create(self, collection: str) -> CollectionRef:
         """Make an empty collection at revision 0; raise `collection_taken`."""
         names.collection_name(collection)
-        with self._store.writing() as parent:
+        with self.store.writing() as parent:
             if exists(parent, collection):
                 raise ColibriError("collection_taken", f"collection '{collection}' exists")
             document = _empty()
-            self._store.store(parent, collection, document)
+            self.store.store(parent, collection, document)
         return CollectionRef(document.collection_id, collection)
 
     def change(
@@ -114,18 +114,18 @@ class EmbeddedSource:
         names.collection_name(collection)
         for name, value in updates.items():
             if value is not None:
-                self._store.check(names.variable(name, allowed=self._allowed), value)
-        with self._store.writing() as parent:
+                self.store.check(names.variable(name, allowed=self._allowed), value)
+        with self.store.writing() as parent:
             is_new = create and not exists(parent, collection)
             old = _empty() if is_new else self._existing(parent, collection)
             new = self._changed(collection, old, updates)
             if is_new or new is not old:
-                self._store.store(parent, collection, new)
+                self.store.store(parent, collection, new)
         return CollectionRef(new.collection_id, collection), new.revision
 
     def infos(self, collection: str) -> tuple[SecretInfo, ...]:
         """Return name, length and time of each secret, sorted by name."""
-        with self._store.reading() as parent:
+        with self.store.reading() as parent:
             secrets = self._existing(parent, collection).secrets
         return tuple(
             SecretInfo(name, len(secret.value), secret.set_at)
@@ -134,22 +134,22 @@ class EmbeddedSource:
 
     def rotate_identity(self) -> int:
         """Re-encrypt every collection to a new identity; return how many; safe to repeat."""
-        with self._store.writing() as parent:
-            return self._store.rotate(parent)
+        with self.store.writing() as parent:
+            return self.store.rotate(parent)
 
     # One collection
 
     def _existing(self, parent: int, name: str) -> Document:
         if not is_name(name) or not exists(parent, name):
             raise _not_found(name, collection_names(parent))
-        return self._store.load(parent, name)
+        return self.store.load(parent, name)
 
     def _locate_id(self, parent: int, collection_id: str) -> CollectionRef:
         found: list[str] = []
         broken: ColibriError | None = None
         for name in collection_names(parent):
             try:
-                if self._store.load(parent, name).collection_id == collection_id:
+                if self.store.load(parent, name).collection_id == collection_id:
                     found.append(name)
             except ColibriError as error:
                 broken = error
@@ -168,7 +168,7 @@ class EmbeddedSource:
         try:
             if not is_name(ref.name):
                 return _not_found(ref.name, ())
-            document = self._store.load(parent, ref.name)
+            document = self.store.load(parent, ref.name)
             for name in document.secrets:
                 names.variable(name, allowed=self._allowed)
         except ColibriError as error:

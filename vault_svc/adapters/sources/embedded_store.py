@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -70,11 +70,7 @@ class EmbeddedStore:
     @contextmanager
     def writing(self) -> Iterator[int]:
         """Hold the directory open and locked; raise `busy`, or as reading and the identity."""
-        what = f"the embedded store '{self._directory}'"
-        with (
-            self.reading() as parent,
-            hostfiles.locked(parent, what, self._lock_timeout_seconds),
-        ):
+        with self.reading() as parent, self._locked(parent):
             hostfiles.sweep_at(parent)
             self._reload()
             yield parent
@@ -131,6 +127,19 @@ class EmbeddedStore:
             )
         self._replace(parent, name + _SUFFIX, self.identities.seal(plaintext))
 
+    def seal(self, parent: int, name: str, plaintext: bytes) -> None:
+        """Keep what is no collection, under a name that none can have."""
+        self._replace(parent, name + _SUFFIX, self.identities.seal(plaintext))
+
+    def unseal(self, parent: int, name: str) -> bytes:
+        """Return what `seal` kept; raise `collection_not_found` or `source_incomplete`."""
+        return self._plaintext(parent, name + _SUFFIX)
+
+    def remove(self, name: str) -> bool:
+        """Remove what `seal` kept, which takes no identity; say whether it was there."""
+        with self.reading() as parent, self._locked(parent):
+            return hostfiles.remove_at(parent, name + _SUFFIX)
+
     def check(self, variable: str, value: SecretValue) -> None:
         """Raise `secret_value_unrepresentable` for what no `.env` could carry."""
         if why := misfit(value, self._limits.max_value_bytes):
@@ -154,6 +163,10 @@ class EmbeddedStore:
     def identities(self) -> Identities:
         """What opens and seals, read once; raise `credential_missing` or `credential_unsafe`."""
         return self._identities or self._reload()
+
+    def _locked(self, parent: int) -> AbstractContextManager[None]:
+        what = f"the embedded store '{self._directory}'"
+        return hostfiles.locked(parent, what, self._lock_timeout_seconds)
 
     def _plaintext(self, parent: int, file: str) -> bytes:
         limit = self._limits.max_collection_bytes + _AGE_OVERHEAD

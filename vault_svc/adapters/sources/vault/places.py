@@ -11,6 +11,8 @@ from vault_svc.errors import ColibriError, printable
 
 TOKEN_ROLE: Final = "colibri-tenant"  # noqa: S105 - a name
 POLICY_PREFIX: Final = "colibri-tenant-"
+LEASE_ROLE: Final = "colibri-lease"
+LEASE_POLICY_PREFIX: Final = "colibri-lease-"
 ORCHESTRATOR_POLICY: Final = "colibri-orchestrator"
 
 
@@ -50,3 +52,8 @@ def is_name(text: str) -> bool:
 def policy_of(name: str) -> str:
     """Return the name of a collection's policy."""
     return POLICY_PREFIX + name
+
+
+def lease_policy_of(tenant_id: str) -> str:
+    """Return the name of the policy of a tenant's leased paths."""
+    return LEASE_POLICY_PREFIX + tenant_id
