@@ -373,7 +373,7 @@ class Services:
             self._credentials,
             settings.vaultwarden_credential,
             options,
-            Sessions(options, clock),
+            Sessions(options, clock, _import_what_writes),
             Breaker(options, clock, time.sleep),
         )
 
@@ -484,6 +484,11 @@ class Services:
 
     def _engines(self) -> Sequence[JailEngine]:
         return [self._engine(name) for name in ENGINES]
+
+
+def _import_what_writes() -> None:
+    """Import SQLAlchemy at a time that costs nobody half a second of waiting."""
+    import vault_svc.adapters.registry.store  # noqa: F401
 
 
 def _unknown(what: str, name: str, known: Sequence[str]) -> ColibriError:

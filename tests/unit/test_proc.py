@@ -241,3 +241,22 @@ def test_it_has_a_session_of_its_own_without_a_terminal():
     (pid, group, session, terminal), (leader,) = (x.split() for x in ran.stdout.split(b"\n")[:2])
     assert pid != leader
     assert (group, session, terminal) == (leader, leader, b"0")
+
+
+def test_meanwhile_is_called_while_it_runs():
+    started = []
+    done = sh("cat; echo out", stdin=b"in ", meanwhile=lambda: started.append(time.monotonic()))
+    assert (done.status, done.stdout) == (0, b"in out\n")
+    assert len(started) == 1
+
+
+def test_what_fails_meanwhile_leaves_no_child(tmp_path):
+    def fail() -> None:
+        give_up = time.monotonic() + 10
+        while not (tmp_path / "pid").exists() and time.monotonic() < give_up:
+            time.sleep(0.01)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        sh(f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; sleep 60", meanwhile=fail)
+    assert gone(int((tmp_path / "pid").read_text()))

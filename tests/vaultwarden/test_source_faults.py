@@ -19,9 +19,10 @@ import pytest
 from tests.kit import bw
 from tests.kit.cli import Cli, Result
 from tests.kit.places import private_directory
-from tests.kit.vaultwarden import Cut, Double, Edit, Reset, Slow, Status, Truncated
+from tests.kit.vaultwarden import Cut, Double, Edit, Redirect, Reset, Slow, Status, Truncated
 from tests.kit.vaultwarden.faults import Fault
 from tests.vaultwarden import place
+from vault_svc.adapters.sources.vaultwarden import helper
 from vault_svc.errors import CODES
 
 pytestmark = pytest.mark.xdist_group("vaultwarden")
@@ -67,7 +68,14 @@ class Ground:
 
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
-    with private_directory() as home, private_directory() as keys, Double(keys) as double:
+    with (
+        private_directory() as home,
+        private_directory() as keys,
+        Double(keys) as double,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        # Half a second of hashing before each of them; test_helper.py is about that.
+        patch.setattr(helper, "verify", lambda *_, **__: None)
         collections = {name: double.add_collection(name) for name in TENANTS}
         items = {
             name: double.add_login(collection, "API_KEY", f"{VALUE}-{name}")
@@ -117,6 +125,8 @@ FAULTS: list[tuple[str, Fault, str]] = [
     ("token", Truncated(), "source_incomplete"),
     ("token", Cut(), "source_incomplete"),
     ("token", Reset(), "source_unreachable"),
+    ("config", Status(401), "source_unreachable"),
+    ("config", Status(403), "source_unreachable"),
     ("config", Status(429), "source_rate_limited"),
     ("config", Status(500), "source_unreachable"),
     ("config", Truncated(), "source_unreachable"),
@@ -141,6 +151,47 @@ def test_a_server_that_fails_at_a_step(ground, step, fault, code):
         ground.cli, COLIBRI_BW_BACKOFF_SECONDS="60", COLIBRI_BW_BACKOFF_LIMIT_SECONDS="1"
     ):
         failing(ground, code)
+
+
+AT_UNLOCK: list[Fault] = [Status(401), Status(403), Status(500), Reset(), Slow(40)]
+
+
+@pytest.mark.parametrize("fault", AT_UNLOCK, ids=str)
+def test_a_server_that_fails_while_bw_unlocks(ground, fault):
+    """bw asks for the configuration again meanwhile, and may or may not wait for it: bw.md 4.1."""
+    ground.double.faults.at("config", fault, after=1)
+    _read_whole_or_refused(ground)
+
+
+def _read_whole_or_refused(ground: Ground) -> None:
+    before = {name: ground.identity(name) for name in TENANTS}
+    with settings(ground.cli, COLIBRI_BW_TIMEOUT_SECONDS="7"):
+        result = ground.cli.run("provision", "acme")
+    ground.double.faults.clear()
+    place.forget_circuit(ground.cli)
+    assert result.status in {0, 4, 6}, result.stderr
+    assert {name: ground.identity(name) for name in TENANTS} == before
+    ground.nothing_is_left()
+    ground.nothing_is_told(result)
+
+
+def test_a_certificate_that_becomes_wrong_after_the_login(ground):
+    """Connections that were made before may go on; no new one is."""
+    double, right = ground.double, ground.double._certificate
+    double.faults.at("token", Edit(lambda _: double.show_certificate("unknown")))
+    try:
+        _read_whole_or_refused(ground)
+    finally:
+        double._server.show(right)
+
+
+def test_a_server_that_leads_elsewhere_is_not_followed_past_our_authority(ground, tmp_path):
+    """bw follows a redirect with the key (SECURITY.md), unless the certificate there is no good."""
+    with Double(tmp_path, seed="elsewhere") as other:
+        for step, path in (("sync", "/api/sync"), ("token", "/identity/connect/token")):
+            ground.double.faults.at(step, Redirect(f"{other.url}{path}"))
+            failing(ground, "server_mismatch")
+        assert other.log.entries == ()
 
 
 def test_a_server_that_is_slow_to_tell_its_configuration_is_not_waited_for(ground):

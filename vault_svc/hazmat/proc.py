@@ -65,22 +65,28 @@ def run(
     limits: Limits | None = None,
     pass_fds: Sequence[int] = (),
     tied: bool = False,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Finished:
     """Run argv[0], an absolute path or a name in the system's own directories, to its end.
 
     env is empty unless given; stdin is closed, or given through a pipe; stdout and stderr
     together may have max_output_bytes; pass_fds are the only descriptors it inherits. The child
     has a session of its own, which is killed whole however this ends; tied, the kernel kills it
-    even if we are killed. Raises `helper_missing`, `helper_timeout`, `busy`; messages name the
-    program, never its arguments or its output.
+    even if we are killed. meanwhile is called once it has started.
+
+    Raises `helper_missing`, `helper_timeout`, `busy`; messages name the program, never its
+    arguments or its output.
     """
     if cwd is not None and cwd_fd is not None:
         raise ValueError("one working directory, by path or by descriptor")
     hook = _hook(cwd_fd, limits or Limits(), tied=tied)
+    give_up = time.monotonic() + timeout_seconds
     child = _start(argv, dict(env or {}), stdin, user, cwd, hook, pass_fds)
     try:
+        if meanwhile is not None:
+            meanwhile()
         streams = _Streams(child, stdin or b"", max_output_bytes)
-        in_time = streams.pump(time.monotonic() + timeout_seconds)
+        in_time = streams.pump(give_up)
     finally:
         status = _end(child)
     if not in_time:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 from vault_svc.adapters.sources.vaultwarden import failures
@@ -25,6 +26,7 @@ def bw(
     *arguments: str,
     secret: dict[str, str] | None = None,
     pass_fds: tuple[int, ...] = (),
+    meanwhile: Callable[[], object] | None = None,
 ) -> proc.Finished:
     """Run one `bw` to its end; raise `helper_timeout` naming the step, or `source_incomplete`."""
     helper = appdata.account.helper
@@ -37,6 +39,7 @@ def bw(
             limits=proc.Limits(file_bytes=options.max_appdata_bytes),
             pass_fds=pass_fds,
             tied=True,
+            meanwhile=meanwhile,
         )
     except ColibriError as error:
         if error.code != "helper_timeout":

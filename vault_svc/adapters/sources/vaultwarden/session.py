@@ -38,10 +38,14 @@ _SYNCED: Final = b"Syncing complete."
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
-    """Runs sessions, one at a time on this host."""
+    """Runs sessions, one at a time on this host.
+
+    meanwhile is called while `bw` logs in, for seconds and on another core.
+    """
 
     options: Options
     clock: Clock
+    meanwhile: Callable[[], object] | None = None
 
     def read(self, account: Account, wanted: str, *, items: bool) -> tuple[Lists, Stored]:
         """Return what `bw` lists of an organisation, by name or id, and what its sync stored.
@@ -79,8 +83,9 @@ class Sessions:
             "BW_CLIENTSECRET": account.client_secret.reveal(),
         }
         done = cli_transport.bw(
-            place, self.options, "login", "login", "--apikey", "--raw", secret=keys
-        )
+            place, self.options, "login", "login", "--apikey", "--raw", secret=keys,
+            meanwhile=self.meanwhile,
+        )  # fmt: skip
         if done.status != 0:
             raise failures.failure("login", done.stderr)
         state = place.state()
