@@ -48,6 +48,7 @@ class Settings:
     podman_image: str
     podman_containers_conf: str
     podman_storage_conf: str
+    nspawn_template: str
     engine_timeout_seconds: float
     default_profile: str
     default_owner_uid: int
@@ -118,6 +119,7 @@ def _defaults(data_dir: str) -> dict[str, Any]:
         "podman_image": "",
         "podman_containers_conf": "",
         "podman_storage_conf": "",
+        "nspawn_template": "",
         "engine_timeout_seconds": 60.0,
         "default_profile": "universal",
         "default_owner_uid": 1000 if root else os.geteuid(),

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from vault_svc.services.tenants import Tenants
     from vault_svc.services.verify import Verifier
 
-ENGINES = ("directory", "bubblewrap", "podman")
+ENGINES = ("directory", "bubblewrap", "podman", "nspawn")
 SOURCES = ("embedded", "vault", "vaultwarden")
 WRITABLE_SOURCES = ("embedded", "vault")
 OPERATED_SOURCES = ("vault",)
@@ -474,6 +474,11 @@ class Services:
                     settings.engine_timeout_seconds,
                 )
             )
+        if name == "nspawn":
+            from vault_svc.adapters.jails import nspawn
+
+            given = nspawn.Options(settings.nspawn_template, settings.engine_timeout_seconds)
+            return nspawn.NspawnEngine(given)
         if name == "bubblewrap":
             from vault_svc.adapters.jails.bubblewrap import BubblewrapEngine
 

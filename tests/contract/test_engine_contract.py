@@ -11,6 +11,7 @@ import pytest
 
 from tests.kit import engines
 from tests.kit.engines import OWNER, ROOT, Place
+from tests.kit.places import private_directory
 from vault_svc.adapters.jails.bubblewrap import BubblewrapEngine
 from vault_svc.adapters.jails.directory import DirectoryEngine
 from vault_svc.errors import ColibriError
@@ -20,10 +21,8 @@ TREES = {"directory": DirectoryEngine, "bubblewrap": BubblewrapEngine}
 
 
 @pytest.fixture(scope="module", params=sorted(engines.ENGINES))
-def place(request, tmp_path_factory) -> Place:
-    top = tmp_path_factory.mktemp(request.param)
-    top.chmod(0o700)
-    with engines.place(request.param, top) as made:
+def place(request) -> Place:
+    with private_directory() as top, engines.place(request.param, top) as made:
         yield made
 
 
@@ -168,21 +167,36 @@ def test_names_are_exact_never_prefixes(jail, name):
     assert [info.name for info in jail.list()] == ["acme"]
 
 
-def test_the_owner_may_use_its_home_and_the_host_sees_it(jail):
+ENV = ("home", "app", ".env")
+
+
+def test_the_owner_may_use_its_home_and_the_host_sees_it(jail, place):
     ran = sh(jail, "umask 077; echo mine > home/app/note; cat home/app/note")
     assert (ran.status, ran.stdout) == (0, b"mine\n")
-    note = os.path.join(jail.root_of("acme"), "home/app/note")
-    assert (os.stat(note).st_uid, os.stat(note).st_gid) == (OWNER.uid, OWNER.gid)
+    found = place.delivery().inspect(place.root("acme"), (*ENV[:2], "note"), max_bytes=99)
+    assert (found.content, found.uid, found.gid) == (b"mine\n", OWNER.uid, OWNER.gid)
 
 
-def test_what_the_host_delivers_is_read_inside(jail):
-    path = os.path.join(jail.root_of("acme"), "home/app/.env")
-    with open(path, "w") as file:
-        file.write("A=1\n")
-    if ROOT:
-        os.chown(path, OWNER.uid, OWNER.gid)
-    os.chmod(path, 0o600)
-    assert sh(jail, "cat home/app/.env").stdout == b"A=1\n"
+def test_what_is_delivered_is_the_owners_alone_inside_and_is_taken_out_again(jail, place):
+    delivery, root = place.delivery(), place.root("acme")
+    delivery.place(root, ENV, b"A=1\n", OWNER)
+    seen = sh(jail, "stat -c '%u:%g %a' home/app/.env; cat home/app/.env").stdout.split(b"\n")
+    assert seen == [b"%d:%d 600" % (OWNER.uid, OWNER.gid), b"A=1", b""]
+    found = delivery.inspect(root, ENV, max_bytes=99)
+    assert (found.content, found.mode, found.uid) == (b"A=1\n", 0o600, OWNER.uid)
+    assert delivery.remove(root, ENV) == "file"
+    assert sh(jail, "ls -A home/app").stdout == b""
+
+
+def test_what_is_delivered_to_a_stopped_jail_is_there_when_it_starts(jail, place):
+    jail.stop("acme")
+    if not jail.capabilities.stable_roots:
+        assert code_of(lambda: place.root("acme")) == "jail_not_running"
+        return
+    place.delivery().place(place.root("acme"), ENV, b"A=1\n", OWNER)
+    jail.start("acme")
+    seen = sh(jail, "stat -c '%u:%g %a' home/app/.env; cat home/app/.env").stdout.split(b"\n")
+    assert seen == [b"%d:%d 600" % (OWNER.uid, OWNER.gid), b"A=1", b""]
 
 
 def test_a_command_runs_as_the_owner_with_its_status_and_outputs(jail):

@@ -19,10 +19,13 @@ from pathlib import Path
 
 import pytest
 
+from vault_svc.adapters.delivery import ConfinedDelivery
+from vault_svc.adapters.jails import nspawn as machines
 from vault_svc.adapters.jails.bubblewrap import BubblewrapEngine
 from vault_svc.adapters.jails.directory import DirectoryEngine
 from vault_svc.adapters.jails.podman import Options, PodmanEngine
 from vault_svc.domain.receipt import Owner
+from vault_svc.ports.delivery import JailRoot
 from vault_svc.ports.jail_engine import JailEngine
 
 ROOT = os.geteuid() == 0
@@ -47,9 +50,13 @@ class Place:
     base: Path
     top: Path
 
-    def options(self) -> Options:
-        assert isinstance(self.engine, PodmanEngine)
-        return self.engine._options
+    def delivery(self, walk: str = "auto") -> ConfinedDelivery:
+        return ConfinedDelivery([str(self.base)], state_dir=str(self.top / "state"), walk=walk)
+
+    def root(self, name: str) -> JailRoot:
+        """The jail's root as the services hand it to a delivery."""
+        shifts = self.engine.capabilities.user_namespace
+        return JailRoot(self.engine.root_of(name), pid=self.engine.pid_of(name), shifts=shifts)
 
 
 def furnish(root: Path, owner: Owner) -> Path:
@@ -119,6 +126,19 @@ def podman(top: Path, *, containers: str = "") -> Iterator[Place]:
             subprocess.run(["umount", str(top / mount)], capture_output=True, check=False)
 
 
+@contextlib.contextmanager
+def nspawn(top: Path, *, settings: str = "PrivateUsers=pick\n") -> Iterator[Place]:
+    """Machines of the nest's own machined; never of a host's, where they would be real ones."""
+    template = furnish(top / "template", OWNER)
+    idle = " ".join(json.dumps(word) for word in IDLE)
+    (top / "template.nspawn").write_text(
+        f"[Exec]\nBoot=no\nParameters={idle}\n{settings}"
+        "[Network]\nPrivate=yes\nVirtualEthernet=no\n"
+    )
+    engine = machines.NspawnEngine(machines.Options(str(template)))
+    yield Place(engine, Path("/var/lib/machines"), top)
+
+
 @functools.cache
 def image() -> bytes:
     """Return a tar archive of a small root file system whose owner is OWNER."""
@@ -137,6 +157,8 @@ ENGINES: dict[str, Callable[[Path], contextlib.AbstractContextManager[Place]]] =
     "bubblewrap": functools.partial(trees, BubblewrapEngine),
     "podman": podman,
 }
+if os.environ.get("COLIBRI_TEST_NEST"):
+    ENGINES = {"nspawn": nspawn}
 
 
 @contextlib.contextmanager

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
+from vault_svc.domain import ids
+from vault_svc.domain.ids import IdMap
 from vault_svc.domain.receipt import Found, Owner, Placed
 from vault_svc.errors import ColibriError, printable
 from vault_svc.hazmat import confine, confine_walk
@@ -171,10 +173,11 @@ class ConfinedDelivery:
             parts = confine.checked(path)
             with self._proven(root) as (proven, view):
                 found = confine.inspect(proven, parts, max_bytes=max_bytes)
-                if view is None or found.kind != "file":
+                if found.kind != "file":
                     return found
-                view.seen_owner(parts, (found.dev, found.ino))
-                owner = view.disk.inside(Owner(found.uid, found.gid))
+                if view is not None:
+                    view.seen_owner(parts, (found.dev, found.ino))
+                owner = _ids(root, proven, view).inside(Owner(found.uid, found.gid))
                 return replace(found, uid=owner.uid, gid=owner.gid)
 
     def place(
@@ -184,7 +187,7 @@ class ConfinedDelivery:
         with _spoken():
             parts = confine.checked(path)
             with self._proven(root) as (proven, view):
-                outside = owner if view is None else view.disk.outside(owner)
+                outside = _ids(root, proven, view).outside(owner)
                 if view is not None:
                     self._sees_parent(view, proven, parts[:-1])
                 placed = confine.place(
@@ -235,9 +238,6 @@ class ConfinedDelivery:
             if root.pid is not None:
                 view = held.enter_context(looked_into(root.pid, root.inside, self._walk))
                 view.prove(proven)
-            elif root.shifts and proven.uid != 0:
-                detail = f"its ids are shifted, its root belongs to uid {proven.uid}"
-                raise Refused(Reason.NOT_RUNNING, root.path, detail=detail)
             yield proven, view
             if view is not None:
                 view.prove_alive()
@@ -252,6 +252,18 @@ class ConfinedDelivery:
             moved = True
         if moved:
             raise Refused(Reason.TAMPERED, root.path, detail="the jail root was replaced")
+
+
+def _ids(root: JailRoot, proven: Root, view: View | None) -> IdMap:
+    """Return the map to set owners by: the running jail's, or how its tree is shifted."""
+    if view is not None:
+        return view.disk
+    top = os.fstat(proven.fd)
+    found = ids.of_tree(Owner(top.st_uid, top.st_gid)) if root.shifts else ids.SAME
+    if found is None:
+        detail = f"its root belongs to {top.st_uid}:{top.st_gid}, how it counts is unclear"
+        raise Refused(Reason.NOT_RUNNING, root.path, detail=detail)
+    return found
 
 
 def _check_owner(view: View, parts: Sequence[str], placed: Placed, owner: Owner) -> None:

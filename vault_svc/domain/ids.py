@@ -49,6 +49,23 @@ SAME: Final = IdMap((Extent(0, 0, MOST + 1),), (Extent(0, 0, MOST + 1),))
 """A jail that counts as the host does."""
 
 
+_SHIFT: Final = 0x10000
+
+
+def of_tree(root: Owner) -> IdMap | None:
+    """Return how a tree that no process uses is shifted, by its root's owner; None if unclear.
+
+    systemd-nspawn gives a tree of a user namespace to ids whose upper 16 bits are the shift
+    (systemd-nspawn(1), --private-users-ownership=chown).
+    """
+    if root.uid == root.gid == 0:
+        return SAME
+    if root.uid != root.gid or root.uid % _SHIFT:
+        return None
+    shifted = (Extent(0, root.uid, _SHIFT),)
+    return IdMap(shifted, shifted)
+
+
 def extents(text: str) -> tuple[Extent, ...]:
     """Read /proc/PID/uid_map or gid_map; raise ValueError for anything else."""
     return tuple(Extent(*map(int, line.split())) for line in text.splitlines())

@@ -119,6 +119,27 @@ def _is_still(delivered: str, name: str, session: Session) -> bool:
     return session.call(lambda client: client.revision(name)) == delivered
 
 
+def _denied(name: str, session: Session) -> ColibriError:
+    """Return what the tenant's token lacked: the policy, the right in it, or a collection."""
+    if session.call(lambda client: client.has_policy(name)):
+        return ColibriError(
+            "source_forbidden",
+            f"the policy '{places.policy_of(name)}' does not let collection '{name}' be read",
+            hint="colibri source policies vault --check",
+        )
+    if not _is_there(name, session):
+        return _not_found(name, [])
+    return ColibriError(
+        "source_forbidden",
+        f"the server has no policy '{places.policy_of(name)}'",
+        hint="colibri source policies vault --apply",
+    )
+
+
+def _is_there(name: str, session: Session) -> bool:
+    return name in session.call(lambda client: client.names())
+
+
 def _read(client: Client, name: str) -> Found:
     """Mint and read as one step: a token whose one use was lost on the way is no good again."""
     return client.with_token(client.mint(name)).read(name)
@@ -127,17 +148,7 @@ def _read(client: Client, name: str) -> Found:
 def _explained(refusal: Refusal, name: str, session: Session) -> ColibriError:
     """Return why one collection could not be read, looking again where the answer is the same."""
     if failures.is_denied(refusal):
-        if session.call(lambda client: client.has_policy(name)):
-            return ColibriError(
-                "source_forbidden",
-                f"the policy '{places.policy_of(name)}' does not let collection '{name}' be read",
-                hint="colibri source policies vault --check",
-            )
-        return ColibriError(
-            "source_forbidden",
-            f"the server has no policy '{places.policy_of(name)}'",
-            hint="colibri source policies vault --apply",
-        )
+        return _denied(name, session)
     if refusal.gone:
         return ColibriError(
             "secret_missing",
