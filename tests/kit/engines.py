@@ -19,11 +19,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit import bastille as stand_ins
 from vault_svc.adapters.delivery import ConfinedDelivery
+from vault_svc.adapters.jails import bastille as freebsd
 from vault_svc.adapters.jails import nspawn as machines
 from vault_svc.adapters.jails.bubblewrap import BubblewrapEngine
 from vault_svc.adapters.jails.directory import DirectoryEngine
 from vault_svc.adapters.jails.podman import Options, PodmanEngine
+from vault_svc.adapters.jails.programs import SYSTEM
 from vault_svc.domain.receipt import Owner
 from vault_svc.ports.delivery import JailRoot
 from vault_svc.ports.jail_engine import JailEngine
@@ -139,6 +142,20 @@ def nspawn(top: Path, *, settings: str = "PrivateUsers=pick\n") -> Iterator[Plac
     yield Place(engine, Path("/var/lib/machines"), top)
 
 
+@contextlib.contextmanager
+def bastille(top: Path, *, kind: str = "thin") -> Iterator[Place]:
+    """The stand-ins of tests/kit/bastille: the engine's own code, and FreeBSD's not at all."""
+    if not ROOT:
+        pytest.skip("bastille: only root has its jails")
+    if not static_busybox():
+        pytest.skip("bastille: its stand-ins need busybox-static")
+    release = furnish(top / "release", OWNER)
+    programs, jails = stand_ins.install(top, release)
+    options = freebsd.Options(str(jails), stand_ins.RELEASE, kind, timeout_seconds=20)
+    engine = freebsd.BastilleEngine(options, path=f"{programs}:{SYSTEM}")
+    yield Place(engine, jails, top)
+
+
 @functools.cache
 def image() -> bytes:
     """Return a tar archive of a small root file system whose owner is OWNER."""
@@ -156,6 +173,7 @@ ENGINES: dict[str, Callable[[Path], contextlib.AbstractContextManager[Place]]] =
     "directory": functools.partial(trees, DirectoryEngine),
     "bubblewrap": functools.partial(trees, BubblewrapEngine),
     "podman": podman,
+    "bastille": bastille,
 }
 if os.environ.get("COLIBRI_TEST_NEST"):
     ENGINES = {"nspawn": nspawn}

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit import bastille, engines
 from tests.kit.arena import mounted
 from tests.kit.cli import Cli, Result
 from tests.runbooks import pages, test_vaultwarden
+from vault_svc.adapters.jails.programs import SYSTEM
 
 FORM = ["## Symptom", "## Check", "## Fix", "## Verify"]
 
@@ -119,6 +121,19 @@ def test_disk_full_page(state_dir: Path) -> None:
         _play("disk-full.md", cli)
 
 
+@pytest.mark.root
+def test_freebsd_acceptance_page_against_the_stand_ins(cli: Cli) -> None:
+    """The page itself is right; what it is for, only a FreeBSD host shows."""
+    with engines.bastille(cli.home) as place:
+        cli.settings |= {
+            "COLIBRI_ENGINE_PATH": f"{cli.home}/bin:{SYSTEM}",
+            "COLIBRI_BASTILLE_JAILS_DIR": str(place.base),
+            "COLIBRI_BASTILLE_RELEASE": bastille.RELEASE,
+            "COLIBRI_JAIL_ROOT_BASE": str(place.base),
+        }
+        _play("freebsd-acceptance.md", cli)
+
+
 def _fill(path: Path) -> None:
     with path.open("wb", buffering=0) as file:
         for size in (4096, 1):
@@ -175,6 +190,7 @@ def test_page_has_the_form(page: str) -> None:
     found = [line for line in text.splitlines() if line in FORM]
     assert found == FORM
     played = {*SITUATIONS, *test_vaultwarden.SITUATIONS, "disk-full.md", "first-proof.md"}
+    played.add("freebsd-acceptance.md")
     assert page in played, "nobody executes this page"
     assert not re.search(r"^```(?!sh$|text$|$)", text, re.MULTILINE)
 

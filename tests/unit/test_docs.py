@@ -44,6 +44,7 @@ _CHOICES = {
     "allowed_variables": "PATH",
     "db_url": "sqlite:////other",
     "default_profile": "shell",
+    "bastille_kind": "thick",
     "unregistered_jails": "refuse",
 }
 

@@ -18,7 +18,8 @@ class Capabilities:
     own, to be started and stopped. user_namespace: they may count ids by a map of their own.
     hook: the engine itself calls colibri before a jail's first instruction. hook_only: nobody
     else can deliver, because the host does not see the roots. tmpfs: it can mount a memory file
-    system for what is delivered.
+    system for what is delivered. pids: a running jail has a first process. proven: it ran here
+    against the real engine (decision 27).
     """
 
     isolates: bool = True
@@ -28,6 +29,8 @@ class Capabilities:
     hook: bool = False
     hook_only: bool = False
     tmpfs: bool = False
+    pids: bool = True
+    proven: bool = True
 
 
 @dataclass(frozen=True, slots=True)

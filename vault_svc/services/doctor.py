@@ -63,6 +63,8 @@ def _engine(engine: JailEngine) -> Check:
     why = engine.unavailable()
     if why:
         return Check(name, "warn", f"not available: {why}")
+    if not engine.capabilities.proven:
+        return Check(name, "warn", "available; unproven: see the README's support table")
     if not engine.capabilities.isolates:
         seen = "available; a plain tree that isolates nothing"
         return Check(name, "warn", seen, "for trials; --engine bubblewrap isolates")
