@@ -185,6 +185,54 @@ def test_c4_root_made_anew_is_not_the_registered_one(arena, walk):
     arena.arm()
 
 
+def test_c4_root_made_anew_is_refused_under_a_held_base_too(arena, walk):
+    arena.arm()
+    with arena.delivery(walk).holding() as delivery:
+        ino = delivery.prove_root(JailRoot(str(arena.root)))
+        assert delivery.prove_root(JailRoot(str(arena.root), ino)) == ino
+        arena.root.rename(arena.root.with_name("old"))
+        shutil.copytree(arena.root.with_name("old"), arena.root)
+        assert refused(delivery, arena, str(arena.root), ino) == "jail_root_mismatch"
+        shutil.rmtree(arena.root)
+        arena.root.with_name("old").rename(arena.root)
+    arena.arm()
+
+
+def test_c6_base_replaced_while_it_is_held_is_tampered_not_delivered(arena, walk):
+    """The held base's tree was moved away: what the jail's path shows got nothing."""
+    arena.arm()
+    aside = arena.base.with_name("aside")
+    with arena.delivery(walk).holding() as delivery:
+        arena.base.rename(aside)
+        shutil.copytree(aside, arena.base)
+        with pytest.raises(ColibriError) as caught:
+            delivery.place(JailRoot(str(arena.root)), PATH, SECRET, arena.owner)
+    assert caught.value.code == "tampered"
+    assert not (arena.root / "home/app/.env").exists()
+    shutil.rmtree(arena.base)
+    aside.rename(arena.base)
+    arena.arm("home/app/.env")
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o775])
+@pytest.mark.parametrize("where", ["base", "between"])
+def test_c3_held_base_is_still_asked_who_may_write_it(arena, walk, mode, where):
+    place = {"base": arena.base, "between": arena.root.parent}[where]
+    arena.arm()
+    with arena.delivery(walk).holding() as delivery:
+        place.chmod(mode)
+        assert refused(delivery, arena, str(arena.root)) == "unsafe_base"
+        place.chmod(0o755)
+
+
+def test_c3_unsafe_base_is_not_held(arena, walk):
+    arena.base.chmod(0o777)
+    arena.arm()
+    with arena.delivery(walk).holding() as delivery:
+        assert refused(delivery, arena, str(arena.root)) == "unsafe_base"
+    arena.base.chmod(0o755)
+
+
 def test_c6_jail_that_is_gone_is_missing_and_nothing_is_created(arena, walk):
     arena.arm()
     delivery = arena.delivery(walk)

@@ -188,6 +188,14 @@ CONFINEMENT = (
         "success of a delivery into a jail that is gone",
     ),
     Mutation(
+        "held base asked again after the write",
+        "vault_svc/adapters/delivery.py",
+        "with self._proven(now, afresh=True) as (again, _):",
+        "with self._proven(now) as (again, _):",
+        (ROOTS + "test_c6_base_replaced_while_it_is_held_is_tampered_not_delivered",),
+        "what is held cannot tell where its path leads by now",
+    ),
+    Mutation(
         "file not synced",
         STAGE,
         "        os.fsync(staged.fd)\n",
@@ -472,8 +480,9 @@ ACTS_IN_ORDER = (
     Mutation(
         "receipts before the write",
         BATCH,
-        "            self._place([job",
-        "            list(self._record(jobs, failures))\n            self._place([job",
+        "                self._place(writes, delivery)\n",
+        "                list(self._record(jobs, failures))\n"
+        "                self._place(writes, delivery)\n",
         (ACTS + "test_a_receipt_is_recorded_only_after_its_file_is_there",),
         "a row that lies",
     ),
@@ -529,7 +538,7 @@ ACTS_IN_ORDER = (
     Mutation(
         "engine's answer not compared",
         "vault_svc/services/context.py",
-        "if root != tenant.jail_root:",
+        "if where.path != tenant.jail_root:",
         "if False:",
         (ACTS + "test_a_jail_the_engine_has_elsewhere_is_refused",),
         "engine, row and bases must agree",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from vault_svc.domain.receipt import Found, Owner, Placed
 from vault_svc.errors import ColibriError, printable
 from vault_svc.hazmat import confine, confine_walk
 from vault_svc.hazmat.confine_error import Reason, Refused, refusal
-from vault_svc.hazmat.confine_root import open_root, state_at
+from vault_svc.hazmat.confine_root import Held, holding, open_root, state_at
 from vault_svc.hazmat.confine_walk import Root
 from vault_svc.hazmat.jail_view import View, looked_into
 from vault_svc.ports.delivery import JailRoot
@@ -152,6 +153,7 @@ class ConfinedDelivery:
         Raises `helper_missing` or `helper_untrusted` where no safe walk is to be had.
         """
         self._bases = tuple(bases)
+        self._held: tuple[Held, ...] = ()
         self._forbidden = (state_at(state_dir),)
         self._create_parents = create_parents
         with _spoken():
@@ -161,6 +163,18 @@ class ConfinedDelivery:
     def walk(self) -> str:
         """The walk in use, for `doctor`."""
         return self._walk.name
+
+    @contextlib.contextmanager
+    def holding(self) -> Iterator[ConfinedDelivery]:
+        """Yield a delivery that has proven the bases once, for one batch.
+
+        Jail roots are still opened and proven each time, and the walk after a write begins at
+        `/`: a base that was moved meanwhile ends in `tampered`, not in a receipt.
+        """
+        with holding(self._bases) as held:
+            within = copy.copy(self)
+            within._held = held  # noqa: SLF001 - a copy of this very object
+            yield within
 
     def prove_root(self, root: JailRoot) -> int:
         """Verify the root and return its inode number; codes as in the port."""
@@ -223,8 +237,10 @@ class ConfinedDelivery:
         return kind
 
     @contextlib.contextmanager
-    def _proven(self, root: JailRoot) -> Iterator[tuple[Root, View | None]]:
-        """Hold a descriptor of the verified root; nothing is remembered between two calls."""
+    def _proven(
+        self, root: JailRoot, *, afresh: bool = False
+    ) -> Iterator[tuple[Root, View | None]]:
+        """Hold a descriptor of the verified root; afresh: from `/`, whatever base is held."""
         with contextlib.ExitStack() as held:
             proven = open_root(
                 root.path,
@@ -232,6 +248,7 @@ class ConfinedDelivery:
                 forbidden=self._forbidden,
                 ino=root.ino,
                 walk=self._walk,
+                held=() if afresh else self._held,
             )
             held.callback(os.close, proven.fd)
             view = None
@@ -246,7 +263,7 @@ class ConfinedDelivery:
         """Refuse success if the root's path leads elsewhere by now (a jail moved or remade)."""
         now = replace(root, ino=os.fstat(proven.fd).st_ino)
         try:
-            with self._proven(now) as (again, _):
+            with self._proven(now, afresh=True) as (again, _):
                 moved = again.mount != proven.mount
         except Refused:
             moved = True

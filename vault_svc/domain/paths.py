@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from vault_svc.errors import ColibriError, printable
@@ -14,6 +15,7 @@ MAX_COMPONENTS: Final = 64
 OURS: Final = ".colibri-"
 
 
+@lru_cache(maxsize=1024)  # most tenants have one of a few paths, and each is asked for repeatedly
 def jail_path(text: str) -> tuple[str, ...]:
     """Return the components of an absolute jail path, before any system call sees it.
 

@@ -225,9 +225,10 @@ def _displaceable(parent: int, name: str) -> str:
 def _publish(staged: staging.Staged, parent: int, name: str) -> str:
     """Give the finished inode its name; return the kind of what had it."""
     displaced = _displaceable(parent, name)
-    if displaced == "missing" and staging.publish_new(staged, parent, name):
-        return displaced
-    displaced = _displaceable(parent, name)
+    if displaced == "missing":
+        if staging.publish_new(staged, parent, name):
+            return displaced
+        displaced = _displaceable(parent, name)
     staging.publish_over(staged, parent, name)
     return displaced
 

@@ -6,9 +6,10 @@ so that only the operator can change where the path leads; the root itself is pr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,11 +69,43 @@ def _identity(fd: int) -> tuple[int, int]:
     return (status.st_dev, status.st_ino)
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A base whose whole way from `/` was proven, held open; seen: the identities on that way."""
+
+    parts: tuple[str, ...]
+    fd: int
+    seen: tuple[tuple[int, int], ...]
+
+
+@contextlib.contextmanager
+def holding(bases: Sequence[str]) -> Iterator[tuple[Held, ...]]:
+    """Hold open those of bases that can be proven now; the others are refused when walked."""
+    with contextlib.ExitStack() as stack:
+        held = []
+        for base in bases:
+            parts = components(base)
+            with contextlib.suppress(Refused, OSError):
+                if parts is not None:
+                    fd, seen = _descend(parts)
+                    stack.callback(os.close, fd)
+                    held.append(Held(parts, fd, tuple(seen)))
+        yield tuple(held)
+
+
 def open_root(
-    path: str, *, bases: Sequence[str], forbidden: Sequence[State], ino: int | None, walk: Walk
+    path: str,
+    *,
+    bases: Sequence[str],
+    forbidden: Sequence[State],
+    ino: int | None,
+    walk: Walk,
+    held: Sequence[Held] = (),
 ) -> Root:
     """Open and prove the jail root at path; the caller closes its descriptor.
 
+    held: bases proven before, from which the walk begins instead of `/`. What a descriptor has
+    proven stays true of it; where the base's path leads by now only a walk from `/` can tell.
     Raises Refused: ROOT_NOT_ALLOWED unless path lies strictly below one of bases by components
     and neither is, contains nor lies in a forbidden directory (its `jails` excepted);
     UNTRUSTED_BASE, ROOT_NOT_PLAIN, ROOT_MISSING, ROOT_MISMATCH (ino).
@@ -83,7 +116,7 @@ def open_root(
     _check_allowed(path, parts, bases)
     for state in forbidden:
         _check_state(path, parts, state.parts)
-    fd, seen = _descend(parts)
+    fd, seen = _descend(parts, held)
     try:
         for state in forbidden:
             _check_identity(path, parts, seen, state)
@@ -135,18 +168,19 @@ def _check_identity(
             raise Refused(Reason.ROOT_NOT_ALLOWED, path, detail="it lies in colibri's state")
 
 
-def _descend(parts: tuple[str, ...]) -> tuple[int, list[tuple[int, int]]]:
-    """Open every component from `/`, checking each before the next is opened in it.
+def _descend(
+    parts: tuple[str, ...], held: Sequence[Held] = ()
+) -> tuple[int, list[tuple[int, int]]]:
+    """Open every component from `/`, or from a held base, checking each before the next is opened.
 
     Returns the last one's descriptor and the identities of all of them.
     """
-    fd = os.open("/", SEARCH)
-    seen: list[tuple[int, int]] = []
+    fd, seen = _beginning(parts, held)
     try:
         status = os.fstat(fd)
-        for depth, name in enumerate(parts):
-            _check_trusted(status, "/" + "/".join(parts[:depth]))
-            below = _open_component(fd, name, parts, depth)
+        for depth in range(len(seen), len(parts)):
+            _check_trusted(status, parts[:depth])
+            below = _open_component(fd, parts, depth)
             fd, above = below, fd
             os.close(above)
             status = os.fstat(fd)
@@ -157,24 +191,33 @@ def _descend(parts: tuple[str, ...]) -> tuple[int, list[tuple[int, int]]]:
     return fd, seen
 
 
-def _check_trusted(status: os.stat_result, shown: str) -> None:
+def _beginning(parts: tuple[str, ...], held: Sequence[Held]) -> tuple[int, list[tuple[int, int]]]:
+    for base in held:
+        if parts[: len(base.parts)] == base.parts:
+            return os.open(".", SEARCH, dir_fd=base.fd), list(base.seen)
+    return os.open("/", SEARCH), []
+
+
+def _check_trusted(status: os.stat_result, parts: tuple[str, ...]) -> None:
     """Refuse a directory that anyone but root and us owns or may write, sticky or not."""
     if status.st_uid not in {0, os.geteuid()}:
-        raise Refused(Reason.UNTRUSTED_BASE, shown, detail=f"it belongs to uid {status.st_uid}")
+        detail = f"it belongs to uid {status.st_uid}"
+        raise Refused(Reason.UNTRUSTED_BASE, "/" + "/".join(parts), detail=detail)
     if status.st_mode & _OTHERS_WRITE:
-        mode = stat.S_IMODE(status.st_mode)
-        raise Refused(Reason.UNTRUSTED_BASE, shown, detail=f"its mode {mode:04o} lets others write")
+        detail = f"its mode {stat.S_IMODE(status.st_mode):04o} lets others write"
+        raise Refused(Reason.UNTRUSTED_BASE, "/" + "/".join(parts), detail=detail)
 
 
-def _open_component(dir_fd: int, name: str, parts: tuple[str, ...], depth: int) -> int:
+def _open_component(dir_fd: int, parts: tuple[str, ...], depth: int) -> int:
     """Open one component, or say what stands there; the last one is the root itself."""
-    shown = "/" + "/".join(parts[: depth + 1])
-    last = depth == len(parts) - 1
+    name, last = parts[depth], depth == len(parts) - 1
     try:
         return os.open(name, SEARCH, dir_fd=dir_fd)
     except FileNotFoundError as error:
+        shown = "/" + "/".join(parts[: depth + 1])
         raise Refused(Reason.ROOT_MISSING, shown, err=error.errno or 0) from None
     except OSError as error:
+        shown = "/" + "/".join(parts[: depth + 1])
         refused = described(dir_fd, name, shown, error)
     if refused.reason not in {Reason.SYMLINK, Reason.NOT_A_DIRECTORY}:
         raise refused

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import struct
 import sys
 from typing import Final
 
@@ -12,9 +13,19 @@ _AT_EMPTY_PATH: Final = 0x1000
 _STATX_MNT_ID: Final = 0x1000  # Linux 5.8
 _STATX_SIZE: Final = 256
 _MNT_ID_OFFSET: Final = 144  # stx_mnt_id in struct statx, linux/stat.h
-_MASK_BYTES: Final = 4
+_MASK: Final = struct.Struct("=I")
+_MNT_ID: Final = struct.Struct("=Q")
 
+_Buffer: Final = ctypes.c_char * _STATX_SIZE
 _statx: Final = getattr(ctypes.CDLL(None, use_errno=True), "statx", None)
+if _statx is not None:
+    _statx.argtypes = (
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_int,
+        ctypes.c_uint,
+        ctypes.c_void_p,
+    )
 
 
 def mount_id(fd: int) -> int:
@@ -32,14 +43,13 @@ def _by_statx(fd: int) -> int | None:
     """Return stx_mnt_id, or None where kernel or libc do not tell it."""
     if _statx is None:
         return None
-    buffer = ctypes.create_string_buffer(_STATX_SIZE)
-    flags, mask = ctypes.c_int(_AT_EMPTY_PATH), ctypes.c_uint(_STATX_MNT_ID)
-    if _statx(ctypes.c_int(fd), b"", flags, mask, buffer) != 0:
+    buffer = _Buffer()
+    if _statx(fd, b"", _AT_EMPTY_PATH, _STATX_MNT_ID, buffer) != 0:
         return None
-    raw = buffer.raw
-    if not int.from_bytes(raw[:_MASK_BYTES], sys.byteorder) & _STATX_MNT_ID:
+    if not _MASK.unpack_from(buffer)[0] & _STATX_MNT_ID:
         return None
-    return int.from_bytes(raw[_MNT_ID_OFFSET : _MNT_ID_OFFSET + 8], sys.byteorder)
+    found: int = _MNT_ID.unpack_from(buffer, _MNT_ID_OFFSET)[0]
+    return found
 
 
 def _by_fdinfo(fd: int) -> int:

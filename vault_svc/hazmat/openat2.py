@@ -28,15 +28,22 @@ class _OpenHow(ctypes.Structure):
     )
 
 
-_SIZE: Final = ctypes.c_size_t(ctypes.sizeof(_OpenHow))
+_SIZE: Final = ctypes.sizeof(_OpenHow)
 _libc: Final = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
+_call: Final = _libc.syscall
+_call.restype = ctypes.c_long
+_call.argtypes = (
+    ctypes.c_long,
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+)
 
 
 def _syscall(dir_fd: int, path: bytes, how: _OpenHow) -> int:
     """Return a descriptor, or minus errno; the one place tests replace to play the kernel."""
-    number = ctypes.c_long(_NUMBER)
-    result = int(_libc.syscall(number, ctypes.c_int(dir_fd), path, ctypes.byref(how), _SIZE))
+    result: int = _call(_NUMBER, dir_fd, path, ctypes.byref(how), _SIZE)
     return result if result >= 0 else -ctypes.get_errno()
 
 

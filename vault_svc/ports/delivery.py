@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +37,10 @@ class Delivery(Protocol):
     `jail_root_mismatch`, `path_missing`, `path_not_plain`, `crosses_mount`, `unsafe_parent`,
     `target_not_regular`, `tampered`, `no_space`, `read_only`, …). Owners are as the jail counts.
     """
+
+    def holding(self) -> AbstractContextManager[Delivery]:
+        """Return a Delivery that proves what lies above the jail roots once, for one batch."""
+        ...
 
     def prove_root(self, root: JailRoot) -> int:
         """Verify the root and return its inode number."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from vault_svc.domain import dotenv, paths
 from vault_svc.domain.audit import Entry, Event, Head
@@ -17,7 +18,7 @@ from vault_svc.domain.receipt import Intent, Owner, Placed, Receipt
 from vault_svc.domain.secret import SecretSet, Unchanged
 from vault_svc.domain.tenant import Action, Tenant, next_status
 from vault_svc.errors import ColibriError
-from vault_svc.ports.delivery import JailRoot
+from vault_svc.ports.delivery import Delivery, JailRoot
 from vault_svc.ports.secret_source import Answer
 from vault_svc.services.agreement import delivered_revision
 from vault_svc.services.context import Context
@@ -74,24 +75,36 @@ class Batch:
         delivered since fails with `busy` rather than receive another collection's secrets, or
         older ones.
         """
-        jobs: list[_Job] = []
-        failures: dict[str, ColibriError] = {}
-        for known, resolved in work:
-            tenant = known.tenant
-            try:
-                jobs.append(self._plan(known, resolved, listed[tenant.tenant_id]))
-            except ColibriError as error:
-                failures[tenant.tenant_id] = error.for_tenant(tenant.tenant_id)
+        with self._context.delivery.holding() as delivery:
+            jobs, failures = self._planned(work, listed, delivery)
+            if not self._options.dry_run:
+                self._announce([job for job in jobs if not job.plan.announced])
+                writes = [job for job in jobs if job.plan.step is Step.WRITE and not job.error]
+                self._place(writes, delivery)
+                self._settle([job for job in jobs if job.plan.step is Step.ADOPT and not job.error])
         if not self._options.dry_run:
-            self._announce([job for job in jobs if not job.plan.announced])
-            self._place([job for job in jobs if job.plan.step is Step.WRITE and not job.error])
-            self._settle([job for job in jobs if job.plan.step is Step.ADOPT and not job.error])
             yield from self._record(jobs, failures)
         else:
             yield from (self._outcome(job, None) for job in jobs)
         yield from (failed(tenant_id, error) for tenant_id, error in failures.items())
 
-    def _plan(self, known: Known, resolved: Answer, listed: Tenant) -> _Job:
+    def _planned(
+        self,
+        work: Sequence[tuple[Known, Answer]],
+        listed: Mapping[str, Tenant],
+        delivery: Delivery,
+    ) -> tuple[list[_Job], dict[str, ColibriError]]:
+        jobs: list[_Job] = []
+        failures: dict[str, ColibriError] = {}
+        for known, resolved in work:
+            tenant = known.tenant
+            try:
+                jobs.append(self._plan(known, resolved, listed[tenant.tenant_id], delivery))
+            except ColibriError as error:
+                failures[tenant.tenant_id] = error.for_tenant(tenant.tenant_id)
+        return jobs, failures
+
+    def _plan(self, known: Known, resolved: Answer, listed: Tenant, delivery: Delivery) -> _Job:
         started, tenant = self._context.clock.monotonic(), known.tenant
         next_status(tenant, Action.PROVISION)
         if _asked_for(tenant) != _asked_for(listed):
@@ -105,7 +118,7 @@ class Batch:
         if not self._options.dry_run:
             known = self._located(known, root)
         limit = self._context.settings.max_env_bytes
-        found = self._context.delivery.inspect(root, path, max_bytes=limit)
+        found = delivery.inspect(root, path, max_bytes=limit)
         digest = self._context.keys.digest(tenant.tenant_id, content)
         plan = decide(known, found, content, digest, recorded=self._recorded(known, content))
         return _Job(
@@ -193,15 +206,16 @@ class Batch:
             for job in fresh:
                 job.error = error.for_tenant(job.tenant.tenant_id)
 
-    def _place(self, writes: Sequence[_Job]) -> None:
+    def _place(self, writes: Sequence[_Job], delivery: Delivery) -> None:
         """Write every job's file; several at once, so that one slow disk sync delays no other."""
+        place = partial(self._place_one, delivery)
         workers = min(self._context.settings.write_concurrency, len(writes))
         if workers <= 1:
             for job in writes:
-                self._place_one(job)
+                place(job)
             return
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(self._place_one, writes))
+            list(pool.map(place, writes))
 
     def _settle(self, adopted: Sequence[_Job]) -> None:
         """A receipt outlives a power cut, so what it says must be on the disk first."""
@@ -211,12 +225,10 @@ class Batch:
             except ColibriError as error:
                 job.error = error.for_tenant(job.tenant.tenant_id)
 
-    def _place_one(self, job: _Job) -> None:
+    def _place_one(self, delivery: Delivery, job: _Job) -> None:
         owner = Owner(job.tenant.owner_uid, job.tenant.owner_gid)
         try:
-            job.placed = self._context.delivery.place(
-                job.root, job.path, job.content, owner, FILE_MODE
-            )
+            job.placed = delivery.place(job.root, job.path, job.content, owner, FILE_MODE)
             if job.root.ino is None:
                 self._context.still_there(job.tenant, job.root)
         except ColibriError as error:

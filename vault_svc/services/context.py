@@ -75,9 +75,11 @@ class Context:
 
     def _asked(self, tenant: Tenant) -> JailRoot:
         engine = self.engine(tenant.engine)
-        if engine.capabilities.hook_only:
+        can = engine.capabilities
+        if can.hook_only:
             raise _hook_only(tenant)
-        return JailRoot(engine.root_of(tenant.jail), pid=engine.pid_of(tenant.jail))
+        root = engine.root_of(tenant.jail)
+        return JailRoot(root, pid=engine.pid_of(tenant.jail) if can.starts else None)
 
     def still_there(self, tenant: Tenant, root: JailRoot) -> None:
         """Ask the engine again after a write; raise `tampered` if the jail is another by now.

@@ -181,11 +181,11 @@ class JailTrees:
         with ExitStack() as held:
             for base in self._bases:
                 parent = held.enter_context(self._base(base))
-                record = None if parent is None else self._record(parent, name)
-                if parent is None or record is None or record.engine != self._engine:
+                if parent is None:
                     continue
                 jail = held.enter_context(_subdirectory(parent, name))
-                if jail is not None:
+                record = None if jail is None else _record_in(jail, name)
+                if jail is not None and record is not None and record.engine == self._engine:
                     yield base, parent, jail
                     return
             raise _not_found(name)
@@ -205,13 +205,15 @@ class JailTrees:
     def _record(self, parent: int, name: str) -> Record | None:
         """Return what stands in a jail's record, of whichever engine; None if there is no jail."""
         with _subdirectory(parent, name) as jail:
-            if jail is None:
-                return None
-            try:
-                found = hostfiles.read_at(jail, _RECORD, "tampered", max_bytes=_MAX_RECORD_BYTES)
-            except FileNotFoundError:
-                return None
-        return _decoded(found, name)
+            return None if jail is None else _record_in(jail, name)
+
+
+def _record_in(jail: int, name: str) -> Record | None:
+    try:
+        found = hostfiles.read_at(jail, _RECORD, "tampered", max_bytes=_MAX_RECORD_BYTES)
+    except FileNotFoundError:
+        return None
+    return _decoded(found, name)
 
 
 @contextmanager
