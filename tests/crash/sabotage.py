@@ -69,8 +69,8 @@ def _announced_late() -> None:
         ]
         self._context.registry.announce(intents)
 
-    def placed(self: Batch, writes: Any) -> None:
-        place(self, writes)
+    def placed(self: Batch, writes: Any, delivery: Any) -> None:
+        place(self, writes, delivery)
         if writes:
             self._context.audit.append([batch._announcement(job) for job in writes])
 
@@ -93,9 +93,9 @@ def _receipt_first() -> None:
     """The row runs ahead of the file."""
     place = Batch._place
 
-    def early(self: Batch, writes: Any) -> None:
+    def early(self: Batch, writes: Any, delivery: Any) -> None:
         self._context.registry.commit([self._receipt(job) for job in writes], {})
-        place(self, writes)
+        place(self, writes, delivery)
 
     Batch._place = early
 

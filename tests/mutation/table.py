@@ -468,9 +468,9 @@ ACTS_IN_ORDER = (
     Mutation(
         "audit after the act",
         BATCH,
-        "            self._announce([job",
-        "            self._place([j for j in jobs if j.plan.step is Step.WRITE])\n"
-        "            self._announce([job",
+        "                self._announce([job",
+        "                self._place([j for j in jobs if j.plan.step is Step.WRITE], delivery)\n"
+        "                self._announce([job",
         (
             ACTS + "test_a_delivery_is_announced_in_both_places_before_it_is_done",
             ACTS + "test_nothing_is_delivered_that_cannot_be_announced",
