@@ -19,6 +19,7 @@ from cli import (
     cmd_provision,
     cmd_secret,
     cmd_source,
+    cmd_spawn,
     cmd_tenants,
     faults,
     output,
@@ -91,7 +92,7 @@ def main_options(
     context.call_on_close(context.obj.close)
 
 
-for module in (cmd_tenants, cmd_provision, cmd_lease, cmd_doctor, cmd_proof):
+for module in (cmd_tenants, cmd_provision, cmd_lease, cmd_spawn, cmd_doctor, cmd_proof):
     module.register(app)
 app.add_typer(cmd_secret.app, name="secret")
 app.add_typer(cmd_source.app, name="source")

@@ -210,10 +210,13 @@ def _regardless(services: Services, spawned: Spawned, failure: ColibriError) -> 
 
 def _asked(services: Services, act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Do it in a child within the hook's time; raise what it raised, or `hook_timeout`."""
-    said = services.in_time(lambda: _encoded(act))
+    seconds = services.settings.hook_timeout_seconds
+    try:
+        said = services.in_time(lambda: _encoded(act))
+    except TimeoutError:
+        raise ColibriError("hook_timeout", f"no delivery within {seconds:g} seconds") from None
     if said is None:
-        seconds = services.settings.hook_timeout_seconds
-        raise ColibriError("hook_timeout", f"no delivery within {seconds:g} seconds")
+        raise ColibriError("hook_timeout", "the delivery was killed before it ended")
     answer: dict[str, Any] = codec.loads(said)
     if "raised" not in answer:
         return answer

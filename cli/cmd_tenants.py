@@ -78,6 +78,9 @@ def register_tenant(
     create_jail: Annotated[
         bool, typer.Option("--create-jail", help="Create the jail as well.")
     ] = False,
+    ephemeral: Annotated[
+        bool, typer.Option("--ephemeral", help="Its jail is made and destroyed by spawn-agent.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Register a tenant: its jail, collection and file.
@@ -99,6 +102,7 @@ def register_tenant(
         engine=engine,
         no_collection=no_collection,
         create_jail=create_jail,
+        ephemeral=ephemeral,
     )
     services = session(context).services
     try:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from vault_svc.services.renewal import Renewer
     from vault_svc.services.secrets import Secrets
     from vault_svc.services.sources import Sources
+    from vault_svc.services.spawn import Spawner
     from vault_svc.services.tenants import Tenants
     from vault_svc.services.verify import Verifier
 
@@ -104,6 +105,29 @@ class Services:
         return Hook(self._context, self.operator_files)
 
     @cached_property
+    def spawner(self) -> Spawner:
+        """Run agents in jails."""
+        from vault_svc.adapters.spawns import FileSpawnRecords
+        from vault_svc.hazmat.attach import signals_held
+        from vault_svc.services.spawn import Spawner
+
+        self._require_state()
+        records = FileSpawnRecords(
+            self.settings.inside("spawns"), lock_timeout_seconds=self.settings.lock_timeout_seconds
+        )
+        return Spawner(self._context, records, signals_held)
+
+    def local(self, argv: Sequence[str]) -> int:
+        """Run a command here, in no jail, as the default owner; return its exit status."""
+        from vault_svc.adapters.jails.owners import who_runs
+        from vault_svc.domain.receipt import Owner
+        from vault_svc.hazmat.attach import attached, signals_held
+
+        owner = Owner(self.settings.default_owner_uid, self.settings.default_owner_gid)
+        with signals_held():
+            return attached(argv, user=who_runs(owner))
+
+    @cached_property
     def hook_installer(self) -> HookInstaller:
         """Put the files in place by which engines call the hook."""
         from vault_svc.services.hook_install import HookInstaller
@@ -119,7 +143,7 @@ class Services:
         return OperatorFiles()
 
     def in_time(self, act: Callable[[], bytes]) -> bytes | None:
-        """Return what act returns in a child of ours; None without an answer in the hook's time."""
+        """Return what act returns in a child of ours, None if that died; raise TimeoutError."""
         from vault_svc.hazmat.deadline import bounded
 
         return bounded(act, self.settings.hook_timeout_seconds)

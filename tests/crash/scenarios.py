@@ -12,6 +12,7 @@ from tests.crash.driver import Colibri
 from tests.crash.facts import Facts
 from tests.crash.sweep import Scenario
 from tests.crash.tracing import Call
+from vault_svc.domain.receipt import Receipt
 
 OLD, NEW = "the-old-value", "a-new-and-rather-longer-value"
 
@@ -95,6 +96,33 @@ def _store_settled(before: Facts, now: Facts, after: Facts) -> Iterator[str]:
         yield f"lost-line: nothing says that the collection has revision {seen and seen[0]}"
 
 
+def _ephemeral(colibri: Colibri, state: Path) -> None:
+    colibri.must("init")
+    _set(colibri, "acme", OLD)
+    colibri.must("register-tenant", "acme", "--ephemeral", "--tier", "scratch")
+    colibri.must("spawn-agent", "acme", "--ephemeral", "--", "/bin/true")
+
+
+def _spawn_moment(before: Facts, now: Facts, after: Facts) -> Iterator[str]:
+    """A jail made for one agent is on record as long as it is there."""
+    if not now.log.startswith(before.log):
+        yield "lost-line: the log does not begin with what it was before"
+    jails = [name for name in now.names if name.startswith("jails/") and name.count("/") == 1]
+    if jails and not any(name.endswith(".spawn") for name in now.names):
+        yield f"orphan: nobody knows of {jails}"
+
+
+def _spawn_settled(before: Facts, now: Facts, after: Facts) -> Iterator[str]:
+    if now.names != after.names:
+        yield f"leftover: {sorted(now.names ^ after.names)}"
+    known = now.known["acme"]
+    if known.intents or known.row.jail_root or isinstance(known.newest, Receipt):
+        yield f"lying-row: {known.row.status}, root '{known.row.jail_root}', {known.newest}"
+    for event in ("will_destroy_jail", "jail_destroyed", "removed"):
+        if len(now.seqs("acme", event)) <= len(before.seqs("acme", event)):
+            yield f"lost-line: nothing says {event}"
+
+
 SCENARIOS = {
     each.name: each
     for each in (
@@ -114,6 +142,25 @@ SCENARIOS = {
             repeats=False,  # each setting of a value is logged
             moment=_store_moment,
             settled=_store_settled,
+        ),
+        Scenario(
+            "hook-run",
+            ("hook", "run", "--jail", "acme", "--root", "{state}/jails/acme/root"),
+            _changed,
+            floor=40,
+            killed=(-signal.SIGKILL, 10),
+            share=5,
+        ),
+        Scenario(
+            "spawn-agent",
+            ("spawn-agent", "acme", "--ephemeral", "--", "/bin/true"),
+            _ephemeral,
+            floor=60,
+            alone=True,
+            share=8,
+            repeats=False,  # each run of an agent is logged
+            moment=_spawn_moment,
+            settled=_spawn_settled,
         ),
         Scenario(
             "register-tenant",

@@ -22,6 +22,9 @@ class Scenario:
 
     again: what the command answers when a killed run had done all of it already. exact: calls
     come in one order; without, threads race, and only calls that they alone make are killed at.
+    alone: only what colibri's first process calls counts, not its children's calls; how often it
+    looks at processes varies. killed: how the command ends when one of its processes is killed.
+    `{state}` in it is the state directory. share: the short sweep takes each n-th point only.
     """
 
     name: str
@@ -32,6 +35,9 @@ class Scenario:
     again: tuple[int, ...] = (0,)
     repeats: bool = True
     exact: bool = True
+    alone: bool = False
+    share: int = 1
+    killed: tuple[int, ...] = (-signal.SIGKILL,)
     settings: dict[str, str] = field(default_factory=dict)
     moment: Callable[[Facts, Facts, Facts], Iterator[str]] = checks.moment
     settled: Callable[[Facts, Facts, Facts], Iterator[str]] = checks.settled
@@ -56,10 +62,17 @@ class Sweep:
         colibri.use(self._state, **{"write_concurrency": "1", **scenario.settings})
         scenario.prepare(colibri, self._state)
         self._before = self._facts()
-        ran, self.calls = colibri.traced(*scenario.command, stdin=scenario.stdin, every=every)
+        self._command = tuple(part.format(state=self._state) for part in scenario.command)
+        ran, calls = colibri.traced(*self._command, stdin=scenario.stdin, every=every)
         assert ran.status == 0, ran
+        self.calls = self._counted(calls)
         self._after = self._facts()
         self._spelling = [call.name for call in self.calls if call.changes]
+
+    def _counted(self, calls: list[Call]) -> list[Call]:
+        if not self._scenario.alone:
+            return calls
+        return [call for call in calls if call.thread == calls[0].thread]
 
     @property
     def points(self) -> list[Call]:
@@ -79,12 +92,12 @@ class Sweep:
     def _one(self, point: Call) -> Iterator[str]:
         scenario = self._scenario
         ran, calls = self._colibri.traced(
-            *scenario.command, stdin=scenario.stdin, every=self._every, kill_at=point
+            *self._command, stdin=scenario.stdin, every=self._every, kill_at=point
         )
-        yield from self._hit(point, ran.status, calls)
+        yield from self._hit(point, ran.status, self._counted(calls))
         yield from scenario.moment(self._before, self._facts(), self._after)
         again, verify, audit = self._colibri.run_all(
-            scenario.command, VERIFY, AUDIT, stdin=scenario.stdin
+            self._command, VERIFY, AUDIT, stdin=scenario.stdin
         )
         if again.status not in scenario.again:
             yield f"rerun: {again.status} {again.stderr}"
@@ -96,7 +109,7 @@ class Sweep:
 
     def _repeat(self, mended: Facts) -> Iterator[str]:
         stamps = [self._stamps()]
-        once_more = self._colibri.run(*self._scenario.command, stdin=self._scenario.stdin)
+        once_more = self._colibri.run(*self._command, stdin=self._scenario.stdin)
         if once_more.status not in self._scenario.again:
             yield f"no-op: {once_more.status} {once_more.stderr}"
         stamps.append(self._stamps())
@@ -104,9 +117,9 @@ class Sweep:
 
     def _hit(self, point: Call, status: int, calls: Sequence[Call]) -> Iterator[str]:
         """Yield why the kill was not where it was meant to be."""
-        if status != -signal.SIGKILL:
+        if status not in self._scenario.killed:
             yield f"missed: the run ended with {status}"
-        if self._every or not self._scenario.exact:
+        if self._every or self._scenario.alone or not self._scenario.exact:
             return
         spelled = [call.name for call in calls if call.changes]
         if spelled != self._spelling[: self.points.index(point) + 1]:

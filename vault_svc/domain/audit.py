@@ -20,6 +20,8 @@ class Event(StrEnum):
     DELIVERY_FAILED = "delivery_failed"
     DISPLACED = "displaced"
     STARTED_REGARDLESS = "started_regardless"
+    AGENT_STARTED = "agent_started"
+    AGENT_ENDED = "agent_ended"
     HOOK_INSTALLED = "hook_installed"
     HOOK_UNINSTALLED = "hook_uninstalled"
     UNCHANGED_SUMMARY = "unchanged_summary"

@@ -19,6 +19,9 @@ MAX_RAW_LINE_BYTES: Final = 63 * 1024
 MAX_ASSIGNMENT_BYTES: Final = 131_000
 """`KEY=value` in an environment; Linux's exec takes 131 072 with the NUL (MAX_ARG_STRLEN)."""
 
+READ_BY_SH: Final = ("universal", "dotenv", "shell")
+"""Profiles whose readers include every POSIX shell."""
+
 _BARE: Final = re.compile(r"(?:[A-Za-z0-9%+,./:@_-][A-Za-z0-9%+,./:@_=-]*)?")
 _PRINTABLE: Final = re.compile(r"[\t\x20-\x7e]*")
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")

@@ -19,9 +19,10 @@ _CHUNK: Final = 65_536
 
 
 def bounded(act: Callable[[], bytes], seconds: float, *, max_bytes: int = 1 << 20) -> bytes | None:
-    """Return what act returns in a child of ours; None if it died or had no answer in time.
+    """Return what act returns in a child of ours; None if it died before it had an answer.
 
-    act must not raise. The child is gone when this returns, and dies with us if we are killed.
+    act must not raise. The child is gone afterwards, and dies with us if we are killed. Raises
+    TimeoutError when the time is up.
     """
     tie = tie_to(os.getpid())
     reading, writing = os.pipe2(os.O_CLOEXEC)
@@ -49,12 +50,12 @@ def _answer(act: Callable[[], bytes], writing: int, tie: Callable[[], None]) -> 
 
 
 def _read(reading: int, give_up: float, max_bytes: int) -> bytes | None:
-    """Return everything up to the end; None for nothing, too much, or no end in time."""
+    """Return everything up to the end; None for nothing or too much."""
     said = bytearray()
     while len(said) <= max_bytes:
         left = give_up - time.monotonic()
         if left <= 0 or not select.select([reading], [], [], left)[0]:
-            return None
+            raise TimeoutError
         chunk = os.read(reading, _CHUNK)
         if not chunk:
             return bytes(said) or None

@@ -79,16 +79,16 @@ def run(
     """
     if cwd is not None and cwd_fd is not None:
         raise ValueError("one working directory, by path or by descriptor")
-    hook = _hook(cwd_fd, limits or Limits(), tied=tied)
+    hook = between(cwd_fd, limits or Limits(), tied=tied)
     give_up = time.monotonic() + timeout_seconds
-    child = _start(argv, dict(env or {}), stdin, user, cwd, hook, pass_fds)
+    child = started(argv, dict(env or {}), stdin, user, cwd, hook, pass_fds)
     try:
         if meanwhile is not None:
             meanwhile()
         streams = _Streams(child, stdin or b"", max_output_bytes)
         in_time = streams.pump(give_up)
     finally:
-        status = _end(child)
+        status = end(child)
     if not in_time:
         raise ColibriError(
             "helper_timeout", f"{_shown(argv)} did not end within {timeout_seconds:g} seconds"
@@ -123,7 +123,7 @@ class Background:
                 raise ColibriError("helper_timeout", f"{self._name} did not answer in time")
             if self._streams.pump_beside(fd, min(left, _TICK_SECONDS)):
                 return True
-            if _has_ended(self._child.pid):
+            if has_ended(self._child.pid):
                 return self._streams.pump_beside(fd, 0)
         raise ColibriError("source_incomplete", f"{self._name} wrote more than is allowed")
 
@@ -141,24 +141,25 @@ def background(
 
     Raises `helper_missing`, `busy`.
     """
-    hook = _hook(None, limits or Limits(), tied=True)
-    child = _start(argv, dict(env), None, None, None, hook, pass_fds)
+    hook = between(None, limits or Limits(), tied=True)
+    child = started(argv, dict(env), None, None, None, hook, pass_fds)
     try:
         yield Background(child, _shown(argv), max_output_bytes)
     finally:
-        _end(child)
+        end(child)
 
 
-def _end(child: subprocess.Popen[bytes]) -> int:
+def end(child: subprocess.Popen[bytes]) -> int:
+    """Kill what is left of a child's session and return the child's status."""
     # The leader is reaped last: until then its number names no other session.
-    _kill_session(child.pid)
+    kill_session(child.pid)
     status = child.wait()
     for pipe in (child.stdin, child.stdout, child.stderr):
         _close(pipe)
     return status
 
 
-def _start(
+def started(
     argv: Sequence[str],
     env: dict[str, str],
     stdin: bytes | None,
@@ -167,6 +168,7 @@ def _start(
     hook: Callable[[], None],
     pass_fds: Sequence[int],
 ) -> subprocess.Popen[bytes]:
+    """Start a child with pipes and a session of its own; raise `helper_missing`, `busy`."""
     try:
         return subprocess.Popen(
             list(argv),
@@ -195,7 +197,8 @@ def _start(
         raise ColibriError("busy", f"{_shown(argv)} could not be started") from None
 
 
-def _hook(cwd_fd: int | None, limits: Limits, *, tied: bool) -> Callable[[], None]:
+def between(cwd_fd: int | None, limits: Limits, *, tied: bool) -> Callable[[], None]:
+    """Return what a child does between fork and exec: system calls only."""
     wanted = (
         (resource.RLIMIT_AS, limits.memory_bytes),
         (resource.RLIMIT_NPROC, limits.processes),
@@ -234,7 +237,7 @@ class _Streams:
 
     def pump(self, give_up: float) -> bool:
         """Return whether the program ended, or was stopped for its output, before give_up."""
-        with selectors.DefaultSelector() as selector, _end_of(self._child.pid) as end:
+        with selectors.DefaultSelector() as selector, end_of(self._child.pid) as end:
             self._register(selector, end)
             ended = False
             while not self.overflow:
@@ -248,7 +251,7 @@ class _Streams:
                     self._serve(selector, key)
                 if ended and not any(key.data is not None for key, _ in ready):
                     return True
-                ended = ended or _has_ended(self._child.pid)
+                ended = ended or has_ended(self._child.pid)
         return True
 
     def drain(self) -> None:
@@ -262,7 +265,7 @@ class _Streams:
     def pump_beside(self, fd: int, seconds: float) -> bool:
         """Take output for so long at most; return at once, with True, when fd can be read."""
         ending.check()
-        with selectors.DefaultSelector() as selector, _end_of(self._child.pid) as end:
+        with selectors.DefaultSelector() as selector, end_of(self._child.pid) as end:
             self._register(selector, end)
             selector.register(fd, selectors.EVENT_READ, None)
             ready = selector.select(seconds)
@@ -315,7 +318,7 @@ class _Streams:
 
 
 @contextlib.contextmanager
-def _end_of(pid: int) -> Iterator[int | None]:
+def end_of(pid: int) -> Iterator[int | None]:
     """Give a descriptor that becomes readable when pid ends (pidfd_open(2)), where there is one."""
     try:
         fd = os.pidfd_open(pid)
@@ -334,12 +337,12 @@ def _close(pipe: IO[bytes] | None) -> None:
             pipe.close()
 
 
-def _has_ended(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     """Say whether the child has ended, and leave it unreaped."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _kill_session(leader: int) -> None:
+def kill_session(leader: int) -> None:
     """Kill every process of the child's session, also those in process groups of their own."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)

@@ -115,3 +115,11 @@ class JailEngine(Protocol):
         Raises `jail_not_running` where only a running jail can be entered.
         """
         ...
+
+    def attach(self, name: str, argv: Sequence[str], owner: Owner) -> int:
+        """Run argv in the jail's `/` as owner, its streams passed through ours, to its end.
+
+        Signals held for it are passed on (`hazmat/attach.py`); it dies with us. Returns its exit
+        status, 128 + n for a signal n. Raises as run.
+        """
+        ...

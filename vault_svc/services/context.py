@@ -60,7 +60,7 @@ class Context:
         said = self.announced.get(tenant.jail)
         where = said or self._asked(tenant)
         can = self.engine(tenant.engine).capabilities
-        if not can.stable_roots:
+        if not can.stable_roots or not tenant.jail_root:  # decision 7
             return replace(where, ino=None, shifts=can.user_namespace)
         if where.path != tenant.jail_root:
             who = "the spawner" if said else f"engine '{tenant.engine}'"

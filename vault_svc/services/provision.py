@@ -52,6 +52,9 @@ class Provisioner:
         idle = {row.tenant_id for row in rows} - {row.tenant_id for row in served}
         yield from (Outcome(tenant_id, "no_collection") for tenant_id in sorted(idle))
         rows = served
+        resting = {row.tenant_id for row in rows if self._rests(row)}
+        yield from (Outcome(tenant_id, "no_jail") for tenant_id in sorted(resting))
+        rows = [row for row in rows if row.tenant_id not in resting]
         busy, unchanged = [], 0
         for _source, group in groupby(sorted(rows, key=_by_source), key=lambda row: row.source):
             for outcome in self._source_group(list(group), options, wait=False):
@@ -66,6 +69,17 @@ class Provisioner:
             yield from self._source_group(list(group), options, wait=True)
         if unchanged and not options.dry_run:
             self.context.record(Event.UNCHANGED_SUMMARY, unchanged=unchanged)
+
+    def _rests(self, row: Tenant) -> bool:
+        """Say whether a tenant's ephemeral jail is not there now: its next spawn delivers."""
+        engine = self.context.engine(row.engine)
+        if row.jail_root or not engine.capabilities.stable_roots:
+            return False
+        try:
+            engine.root_of(row.jail)
+        except ColibriError as error:
+            return error.code == "jail_not_found"
+        return False
 
     def count(self) -> int:
         """Return how many tenants `everyone` would try."""

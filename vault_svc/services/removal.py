@@ -74,10 +74,10 @@ class Remover:
             self.context.record(Event.RESUMED, tenant_id)
             return resumed
 
-    def take_out(self, row: Tenant, path: str) -> str:
+    def take_out(self, row: Tenant, path: str, *, reason: str = "moved") -> str:
         """Remove one delivered file with its audit lines; the caller holds the tenant's lock."""
         trail = _Trail(self.context)
-        trail.write(Event.WILL_REMOVE, row.tenant_id, path=path, reason="moved")
+        trail.write(Event.WILL_REMOVE, row.tenant_id, path=path, reason=reason)
         kind = self._unlink(row, path, trail)
         status = Status.REGISTERED if row.status is Status.ACTIVE else row.status
         open_row = replace(row, status=status, updated_at=self.context.clock.now())

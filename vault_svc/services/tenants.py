@@ -36,6 +36,7 @@ class Registration:
     engine: str | None = None
     no_collection: bool = False
     create_jail: bool = False
+    ephemeral: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,12 @@ class Tenants:
         tenant_id = names.tenant_id(asked.tenant_id)
         if asked.tier not in TIERS:
             raise _choice("tier", asked.tier, TIERS)
+        if asked.ephemeral and (asked.create_jail or asked.jail_root):
+            raise ColibriError(
+                "usage",
+                "an ephemeral jail is not there when it is registered",
+                hint="leave --create-jail and --jail-root out",
+            )
         jail = names.jail_name(asked.jail or tenant_id)
         paths.jail_path(asked.env_path)
         profile = self._profile(asked.profile or self.context.settings.default_profile)
@@ -73,7 +80,9 @@ class Tenants:
         self._refuse_taken(tenant_id, jail)
         self._refuse_taken_collection(source, collection)
         with self._created_jail(engine, jail, owner) if asked.create_jail else nullcontext():
-            root = self._prove(engine, jail, asked.jail_root, tenant_id)
+            root = JailRoot("")  # an ephemeral jail's is proven at each delivery (decision 7)
+            if not asked.ephemeral:
+                root = self._prove(engine, jail, asked.jail_root, tenant_id)
             row = self._row(asked, jail, root, source, collection, profile, owner, engine)
             self.context.registry.add(row)
         self.context.record(Event.TENANT_REGISTERED, tenant_id, **_facts(row))

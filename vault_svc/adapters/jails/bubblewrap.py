@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from vault_svc.adapters.jails.trees import JailTrees
 from vault_svc.domain.receipt import Owner
 from vault_svc.errors import ColibriError, printable
 from vault_svc.hazmat import proc
+from vault_svc.hazmat.attach import attached
 from vault_svc.hazmat.trees import Directory
 from vault_svc.ports.clock import Clock
 from vault_svc.ports.jail_engine import Capabilities, JailInfo, Ran
@@ -90,6 +92,21 @@ class BubblewrapEngine:
 
         Raises `owner_unmapped`, `helper_missing`, `helper_timeout`, `jail_root_not_plain`.
         """
+        with self._entrance(name, owner) as entrance:
+            ran = proc.run([*entrance, *argv], timeout_seconds=timeout_seconds, limits=_LIMITS)
+        return Ran(ran.status, ran.stdout, ran.stderr)
+
+    def attach(self, name: str, argv: Sequence[str], owner: Owner) -> int:
+        """Run argv as owner in the jail, streams and signals passed through; raises as run.
+
+        When it ends, and when we are killed, its process namespace goes with all in it.
+        """
+        with self._entrance(name, owner) as entrance:
+            return attached([*entrance, *argv], limits=_LIMITS, through=True)
+
+    @contextmanager
+    def _entrance(self, name: str, owner: Owner) -> Iterator[Sequence[str]]:
+        """Hold a jail open: the command line by which one enters it as owner."""
         user = who_runs(owner)
         with self._trees.opened(name) as (root, _):
             tree = ["--ro-bind", root, "/"]
@@ -98,21 +115,11 @@ class BubblewrapEngine:
             for part in _FROM_HOST:
                 if Path("/", part).is_dir():
                     tree += ["--ro-bind", f"/{part}", f"/{part}"]
-            return self._enter(tree, name, argv, user, timeout_seconds)
+            yield self._line(tree, name, user)
 
-    def _enter(
-        self,
-        tree: Sequence[str],
-        host: str,
-        argv: Sequence[str],
-        user: Owner | None,
-        timeout_seconds: float,
-    ) -> Ran:
-        command = [self._find("bwrap"), *_namespaces(host, user), *tree, *_pseudo_files(), "--"]
-        if user is not None:
-            command += _become(self._find("setpriv"), user)
-        ran = proc.run([*command, *argv], timeout_seconds=timeout_seconds, limits=_LIMITS)
-        return Ran(ran.status, ran.stdout, ran.stderr)
+    def _line(self, tree: Sequence[str], host: str, user: Owner | None) -> Sequence[str]:
+        line = [self._find("bwrap"), *_namespaces(host, user), *tree, *_pseudo_files(), "--"]
+        return line if user is None else [*line, *_become(self._find("setpriv"), user)]
 
     @cached_property
     def _trial(self) -> str | None:
@@ -120,7 +127,8 @@ class BubblewrapEngine:
         user = Owner(65534, 65534) if os.geteuid() == 0 else None
         try:
             tree = ["--ro-bind", "/", "/"]
-            ran = self._enter(tree, "trial", ["/bin/sh", "-c", ":"], user, _TRIAL_SECONDS)
+            line = [*self._line(tree, "trial", user), "/bin/sh", "-c", ":"]
+            ran = proc.run(line, timeout_seconds=_TRIAL_SECONDS, limits=_LIMITS)
         except ColibriError as error:
             return error.message
         if ran.status == 0:

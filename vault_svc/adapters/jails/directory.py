@@ -9,6 +9,7 @@ from vault_svc.adapters.jails.owners import who_runs
 from vault_svc.adapters.jails.trees import JailTrees
 from vault_svc.domain.receipt import Owner
 from vault_svc.hazmat import proc
+from vault_svc.hazmat.attach import attached
 from vault_svc.hazmat.trees import Directory
 from vault_svc.ports.clock import Clock
 from vault_svc.ports.jail_engine import Capabilities, JailInfo, Ran
@@ -74,6 +75,15 @@ class DirectoryEngine:
                 argv, timeout_seconds=timeout_seconds, user=user, cwd_fd=root, limits=_LIMITS
             )
         return Ran(ran.status, ran.stdout, ran.stderr)
+
+    def attach(self, name: str, argv: Sequence[str], owner: Owner) -> int:
+        """Run argv as owner in the root, without isolation, streams and signals passed through.
+
+        What leaves its session outlives it: a plain tree ends nobody.
+        """
+        user = who_runs(owner)
+        with self._trees.opened(name) as (_, root):
+            return attached(argv, user=user, cwd_fd=root, limits=_LIMITS)
 
 
 def _plan(owner: Owner) -> tuple[Directory, ...]:
