@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import IO, Any, Final
@@ -31,6 +31,9 @@ _PASSED_ON: Final = (*_ENDING, signal.SIGUSR1, signal.SIGUSR2)
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
 
+PassOn = Callable[[int], None]
+
+
 class Signals:
     """Signals that came while they were held: noted, and passed on to a program if one runs."""
 
@@ -38,30 +41,30 @@ class Signals:
         """Begin with none."""
         self.ending: int | None = None
         self._since = 0.0
-        self._target: tuple[int, bool] | None = None
+        self._pass_on: PassOn | None = None
 
     def note(self, number: int, frame: FrameType | None) -> None:
         """Take a signal; a handler of signal(2)."""
         del frame
         if number in _ENDING and self.ending is None:
             self.ending, self._since = number, time.monotonic()
-        if self._target:
-            _pass_on(*self._target, number)
+        if self._pass_on:
+            self._pass_on(number)
 
     def overdue(self, grace_seconds: float) -> bool:
         """Say whether the program was asked to end and had its time for that."""
         return self.ending is not None and time.monotonic() - self._since > grace_seconds
 
     @contextmanager
-    def towards(self, child: int, *, through: bool) -> Iterator[None]:
-        """Pass signals on to child in the block; through: to what runs in it, never to itself."""
-        self._target = (child, through)
+    def towards(self, pass_on: PassOn) -> Iterator[None]:
+        """Pass signals on in the block, also the one that came before it."""
+        self._pass_on = pass_on
         if self.ending is not None:
-            _pass_on(child, through, self.ending)
+            pass_on(self.ending)
         try:
             yield
         finally:
-            self._target = None
+            self._pass_on = None
 
 
 _held: list[Signals] = []
@@ -94,20 +97,23 @@ def attached(
     cwd_fd: int | None = None,
     limits: Limits | None = None,
     env: Mapping[str, str] | None = None,
-    through: bool = False,
+    pass_on: PassOn | None = None,
+    inside: bool = False,
     grace_seconds: float = 10.0,
 ) -> int:
     """Run argv to its end and return its exit status, 128 + n for a signal n.
 
     Within `signals_held` signals are passed on; an ending one kills it after grace_seconds.
-    Our stdin is passed to it unless it is a terminal. Raises `helper_missing`, `busy`.
+    inside: signals are for what runs in the program, which is only an entrance; pass_on: or for
+    whatever that finds. Our stdin is passed to it unless it is a terminal.
+    Raises `helper_missing`, `busy`.
     """
     hook = proc.between(cwd_fd, limits or Limits(), tied=True)
     given = b"" if _has_input() else None
     child = proc.started(argv, dict(env or {}), given, user, None, hook, ())
     noted = _held[-1] if _held else Signals()
     try:
-        with noted.towards(child.pid, through=through):
+        with noted.towards(pass_on or _to(child.pid, inside=inside)):
             _Pump(child).run(lambda: noted.overdue(grace_seconds))
     finally:
         proc.kill_session(child.pid)
@@ -209,13 +215,16 @@ def _write(fd: int, chunk: bytes) -> bool:
     return True
 
 
-def _pass_on(child: int, through: bool, number: int) -> None:
-    if not through or sys.platform != "linux":
+def _to(child: int, *, inside: bool) -> PassOn:
+    def to_group(number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child, number)
-        return
-    for pid, parent in _below(child):
-        _signal(pid, parent, number)
+
+    def to_inside(number: int) -> None:
+        for pid, parent in _below(child):
+            _signal(pid, parent, number)
+
+    return to_inside if inside and sys.platform == "linux" else to_group
 
 
 def _signal(pid: int, parent: int, number: int) -> None:

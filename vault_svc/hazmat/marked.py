@@ -14,8 +14,10 @@ from typing import Final
 _MAX_ENVIRONMENT_BYTES: Final = 1 << 20
 
 
-def kill(init: int, mark: str) -> int:
+def kill(init: int, mark: str, number: int = signal.SIGKILL) -> int:
     """Kill every process with mark (`NAME=value`) in init's pid namespace; return how many.
+
+    number is the signal they get.
 
     What the tenant hid from this by rewriting its environment harms its own jail only.
     """
@@ -27,16 +29,16 @@ def kill(init: int, mark: str) -> int:
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError):
-                killed += _killed(int(name), inside, mark.encode())
+                killed += _killed(int(name), inside, mark.encode(), number)
     return killed
 
 
-def _killed(pid: int, inside: tuple[int, int], mark: bytes) -> bool:
+def _killed(pid: int, inside: tuple[int, int], mark: bytes, number: int) -> bool:
     pidfd = os.pidfd_open(pid)
     try:
         if _namespace(pid) != inside or mark not in _environment(pid):
             return False
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        signal.pidfd_send_signal(pidfd, number)
         return True
     finally:
         os.close(pidfd)

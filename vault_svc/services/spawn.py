@@ -139,8 +139,6 @@ class Spawner:
 
     def _provisioned(self, row: Tenant, argv: Sequence[str]) -> Sequence[str]:
         """Deliver; return the command line that finds the secrets in its environment."""
-        if row.collection_id is None:
-            return argv
         if row.profile not in READ_BY_SH:
             raise ColibriError(
                 "usage",
@@ -148,7 +146,12 @@ class Spawner:
                 hint=f"colibri update-tenant {row.tenant_id} --profile {READ_BY_SH[0]}",
                 tenant=row.tenant_id,
             )
-        Provisioner(self.context).one(row.tenant_id, Options())
+        try:
+            Provisioner(self.context).one(row.tenant_id, Options())
+        except ColibriError as error:
+            if error.code != "no_collection":
+                raise
+            return argv
         # Engines enter at the jail's `/`; for a plain tree only the relative path is the jail's.
         return ["/bin/sh", "-c", _READER, f".{row.env_path}", *argv]
 

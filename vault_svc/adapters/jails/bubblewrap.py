@@ -102,7 +102,7 @@ class BubblewrapEngine:
         When it ends, and when we are killed, its process namespace goes with all in it.
         """
         with self._entrance(name, owner) as entrance:
-            return attached([*entrance, *argv], limits=_LIMITS, through=True)
+            return attached([*entrance, *argv], limits=_LIMITS, inside=True)
 
     @contextmanager
     def _entrance(self, name: str, owner: Owner) -> Iterator[Sequence[str]]:

@@ -154,6 +154,16 @@ class NspawnEngine:
         )
         return Ran(ran.status, ran.stdout, ran.stderr)
 
+    def attach(self, name: str, argv: Sequence[str], owner: Owner) -> int:
+        """Refuse: a machine has an init of its own, which keeps its services in order."""
+        del argv, owner
+        self._found(name)
+        raise ColibriError(
+            "usage",
+            f"agents of the machine '{name}' are its own services",
+            hint="start them by a unit inside; the hook delivers before the machine starts",
+        )
+
     def _found_program(self, name: str, package: str) -> str:
         return Program(name, package, {}, self._path).located()
 

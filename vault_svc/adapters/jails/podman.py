@@ -20,6 +20,7 @@ from vault_svc.domain import names
 from vault_svc.domain.receipt import Owner
 from vault_svc.errors import ColibriError
 from vault_svc.hazmat import marked
+from vault_svc.hazmat.attach import attached
 from vault_svc.ports.jail_engine import Capabilities, JailInfo, Ran
 
 MARK: Final = "colibri.jail"
@@ -153,17 +154,10 @@ class PodmanEngine:
         Podman's helper outlives podman, so what is over its time is found by a mark in its
         environment, within this container only, and killed.
         """
-        user = who_runs(owner) or owner
-        found = self._inspected(name)
-        pid = _pid(found)
-        if pid is None:
-            raise _not_running(name)
-        mark = f"COLIBRI_RUN={secrets.token_hex(16)}"
-        line = ["exec", f"--user={user.uid}:{user.gid}", "--workdir=/", f"--env={mark}"]
+        pid, mark, line = self._entrance(name, owner)
         try:
             ran = self._podman.tried(
                 *line,
-                _id(found),
                 *argv,
                 timeout_seconds=timeout_seconds,
                 max_output_bytes=_MAX_OUTPUT_BYTES,
@@ -174,6 +168,37 @@ class PodmanEngine:
         if ran.overflow:
             marked.kill(pid, mark)
         return Ran(ran.status, ran.stdout, ran.stderr)
+
+    def attach(self, name: str, argv: Sequence[str], owner: Owner) -> int:
+        """Run argv as owner by `podman exec`, streams and signals passed through.
+
+        Whatever carries its mark is killed when it ends; if we are killed, it stays until the
+        container is stopped.
+        """
+        pid, mark, (verb, *line) = self._entrance(name, owner)
+
+        def pass_on(number: int) -> None:
+            marked.kill(pid, mark, number)
+
+        try:
+            return attached(
+                [self._podman.located(), verb, "--interactive", *line, *argv],
+                env=self._podman.environment,
+                pass_on=pass_on,
+            )
+        finally:
+            marked.kill(pid, mark)
+
+    def _entrance(self, name: str, owner: Owner) -> tuple[int, str, Sequence[str]]:
+        """Return the container's process, a new mark, and the command line up to the program."""
+        user = who_runs(owner) or owner
+        found = self._inspected(name)
+        pid = _pid(found)
+        if pid is None:
+            raise _not_running(name)
+        mark = f"COLIBRI_RUN={secrets.token_hex(16)}"
+        line = ["exec", f"--user={user.uid}:{user.gid}", "--workdir=/", f"--env={mark}"]
+        return pid, mark, [*line, _id(found)]
 
     def _inspected(self, name: str) -> dict[str, Any]:
         """Return what podman knows of the container of exactly this name.

@@ -45,6 +45,11 @@ class Program:
             raise ColibriError("helper_missing", f"{self.name} is not installed", hint=hint)
         return found
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What it is given: nothing of ours but these."""
+        return {"PATH": self.path, "HOME": _home(), **self.env}
+
     def tried(
         self, *argv: str, timeout_seconds: float | None = None, max_output_bytes: int = 8 << 20
     ) -> Finished:
@@ -52,7 +57,7 @@ class Program:
         return proc.run(
             [self.located(), *argv],
             timeout_seconds=timeout_seconds or self.timeout_seconds,
-            env={"PATH": self.path, "HOME": _home(), **self.env},
+            env=self.environment,
             max_output_bytes=max_output_bytes,
         )
 
