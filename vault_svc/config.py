@@ -69,6 +69,7 @@ class Settings:
     write_concurrency: int
     hook_timeout_seconds: float
     unregistered_jails: str
+    second_layer: str
     lock_timeout_seconds: float
     db_busy_timeout_seconds: float
     max_value_bytes: int
@@ -147,6 +148,7 @@ def _defaults(data_dir: str) -> dict[str, Any]:
         "write_concurrency": 8,
         "hook_timeout_seconds": 60.0,
         "unregistered_jails": "start",
+        "second_layer": "auto",
         "lock_timeout_seconds": 30.0,
         "db_busy_timeout_seconds": 10.0,
         "max_value_bytes": 131_000,
@@ -349,6 +351,8 @@ def _checked(settings: Settings) -> Settings:
         raise _wrong("setting 'host' is no name", "leave it out for the host's name")
     if settings.walk not in {"auto", "openat2", "portable"}:
         raise _wrong("setting 'walk' takes auto, openat2 or portable", "leave it out")
+    if settings.second_layer not in {"auto", "require", "off"}:
+        raise _wrong("setting 'second_layer' takes auto, require or off", "leave it out")
     if settings.unregistered_jails not in {"start", "refuse"}:
         raise _wrong("setting 'unregistered_jails' takes start or refuse", "leave it out")
     _check_engines(settings)

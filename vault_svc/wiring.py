@@ -223,7 +223,13 @@ class Services:
         """Look at this host."""
         from vault_svc.services.doctor import Doctor
 
-        return Doctor(self._context, self._engines, lambda: f"by {self._walk}", self._unproven())
+        return Doctor(
+            self._context,
+            self._engines,
+            lambda: f"by {self._walk}",
+            lambda: self._no_second_layer,
+            self._unproven(),
+        )
 
     def _unproven(self) -> list[str]:
         """Name what is in use here and has not run against the real thing (decision 27)."""
@@ -336,8 +342,10 @@ class Services:
             walk=self.settings.walk,
             allow_walk_fallback=self.settings.allow_walk_fallback,
             create_parents=self.settings.create_parents,
+            second_layer=self.settings.second_layer,
         )
         self._walk = made.walk
+        self._no_second_layer = made.no_second_layer
         return made
 
     @cached_property

@@ -177,6 +177,6 @@ THREADS = Scenario(
     ("provision", "--all"),
     _fleet,
     floor=3,
-    settings={"write_concurrency": "3"},
+    settings={"write_concurrency": "3", "second_layer": "auto"},
     exact=False,
 )

@@ -59,7 +59,9 @@ class Sweep:
     ) -> None:
         self._colibri, self._scenario, self._every = colibri, scenario, every
         self._state = top / "state"
-        colibri.use(self._state, **{"write_concurrency": "1", **scenario.settings})
+        # A writer in a thread of its own makes calls that are counted on their own.
+        settings = {"write_concurrency": "1", "second_layer": "off", **scenario.settings}
+        colibri.use(self._state, **settings)
         scenario.prepare(colibri, self._state)
         self._before = self._facts()
         self._command = tuple(part.format(state=self._state) for part in scenario.command)

@@ -46,6 +46,7 @@ _CHOICES = {
     "default_profile": "shell",
     "bastille_kind": "thick",
     "unregistered_jails": "refuse",
+    "second_layer": "off",
 }
 
 

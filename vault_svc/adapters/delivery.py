@@ -5,21 +5,22 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from vault_svc.domain import ids
 from vault_svc.domain.ids import IdMap
 from vault_svc.domain.receipt import Found, Owner, Placed
 from vault_svc.errors import ColibriError, printable
-from vault_svc.hazmat import confine, confine_walk
+from vault_svc.hazmat import confine, confine_walk, landlock
 from vault_svc.hazmat.confine_error import Reason, Refused, refusal
 from vault_svc.hazmat.confine_root import Held, holding, open_root, state_at
 from vault_svc.hazmat.confine_walk import Root
 from vault_svc.hazmat.jail_view import View, looked_into
 from vault_svc.ports.delivery import JailRoot
 
+T = TypeVar("T")
 _MAX_SHOWN: Final = 200
 _READ_ONLY_HINT: Final = "remount it, or take away the flag or permission, then run again"
 
@@ -147,10 +148,12 @@ class ConfinedDelivery:
         walk: str = "auto",
         allow_walk_fallback: bool = False,
         create_parents: bool = False,
+        second_layer: str = "off",
     ) -> None:
-        """Take absolute paths and the walk (`auto`, `openat2`, `portable`).
+        """Take absolute paths, the walk (`auto`, `openat2`, `portable`) and the second layer.
 
-        Raises `helper_missing` or `helper_untrusted` where no safe walk is to be had.
+        second_layer: `auto` where the host has one, `require` or `off`. Raises `helper_missing`
+        or `helper_untrusted` where no safe walk, or not the required layer, is to be had.
         """
         self._bases = tuple(bases)
         self._held: tuple[Held, ...] = ()
@@ -158,11 +161,24 @@ class ConfinedDelivery:
         self._create_parents = create_parents
         with _spoken():
             self._walk = confine_walk.choose(walk, allow_fallback=allow_walk_fallback)
+        self.no_second_layer = "the setting second_layer turns it off"
+        if second_layer != "off":
+            self.no_second_layer = landlock.unavailable() or ""
+        if second_layer == "require" and self.no_second_layer:
+            raise ColibriError(
+                "helper_missing",
+                f"writes in jails cannot be confined twice: {self.no_second_layer}",
+                hint="use Linux 6.2 or newer with Landlock, or second_layer = auto",
+            )
 
     @property
     def walk(self) -> str:
         """The walk in use, for `doctor`."""
         return self._walk.name
+
+    def _guarded(self, root: Root, act: Callable[[], T]) -> T:
+        """Do it where nothing but what lies below root can be changed, if this host can."""
+        return act() if self.no_second_layer else landlock.within(root.fd, act)
 
     @contextlib.contextmanager
     def holding(self) -> Iterator[ConfinedDelivery]:
@@ -204,8 +220,11 @@ class ConfinedDelivery:
                 outside = _ids(root, proven, view).outside(owner)
                 if view is not None:
                     self._sees_parent(view, proven, parts[:-1])
-                placed = confine.place(
-                    proven, parts, content, outside, mode, create_parents=self._create_parents
+                placed = self._guarded(
+                    proven,
+                    lambda: confine.place(
+                        proven, parts, content, outside, mode, create_parents=self._create_parents
+                    ),
                 )
                 if view is not None:
                     _check_owner(view, parts, placed, owner)
@@ -232,7 +251,7 @@ class ConfinedDelivery:
         with _spoken():
             parts = confine.checked(path)
             with self._proven(root) as (proven, _):
-                kind = confine.remove(proven, parts)
+                kind = self._guarded(proven, lambda: confine.remove(proven, parts))
                 self._still_there(root, proven)
         return kind
 

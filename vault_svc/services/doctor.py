@@ -18,6 +18,7 @@ class Doctor:
     context: Context
     engines: Callable[[], Sequence[JailEngine]]
     walk: Callable[[], str]
+    no_second_layer: Callable[[], str]
     unproven: Sequence[str]
 
     def examine(self) -> list[Check]:
@@ -28,6 +29,7 @@ class Doctor:
             self._try("audit log", self._audit),
             self._try("embedded store", self._store),
             self._try("confined write", self.walk),
+            self._second_layer(),
             *(_engine(engine) for engine in self.engines()),
             *(
                 Check(part, "warn", "unproven: see the README's support table")
@@ -40,6 +42,12 @@ class Doctor:
             return Check(name, "ok", look())
         except ColibriError as error:
             return Check(name, "fail", error.message, error.hint, error.code)
+
+    def _second_layer(self) -> Check:
+        why = self.no_second_layer()
+        if why:
+            return Check("second layer", "warn", f"off: {why}", "descriptors alone confine writes")
+        return Check("second layer", "ok", "Landlock: who writes in a jail can write nowhere else")
 
     def _registry(self) -> str:
         rows = self.context.registry.tenants(host=self.context.settings.host)

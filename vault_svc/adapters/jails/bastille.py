@@ -19,6 +19,7 @@ from vault_svc.adapters.jails.programs import Program, field_of, items_of
 from vault_svc.domain import names
 from vault_svc.domain.receipt import Owner
 from vault_svc.errors import ColibriError
+from vault_svc.hazmat.attach import attached
 from vault_svc.ports.jail_engine import Capabilities, JailInfo, Ran
 
 KINDS: Final = {"thin": (), "thick": ("--thick",), "vnet": ("--vnet",)}
@@ -169,21 +170,28 @@ class BastilleEngine:
         self, name: str, argv: Sequence[str], owner: Owner, *, timeout_seconds: float = 30.0
     ) -> Ran:
         """Run argv as owner by jexec(8) and the jail's own chroot(8), in a clean environment."""
+        ran = self._jexec.tried(
+            *self._entrance(name, owner),
+            *argv,
+            timeout_seconds=timeout_seconds,
+            max_output_bytes=_MAX_OUTPUT_BYTES,
+        )
+        return Ran(ran.status, ran.stdout, ran.stderr)
+
+    def attach(self, name: str, argv: Sequence[str], owner: Owner) -> int:
+        """Run argv as owner like run, streams and signals passed through jexec, which becomes it."""
+        line = [self._jexec.located(), *self._entrance(name, owner), *argv]
+        return attached(line, env=self._jexec.environment)
+
+    def _entrance(self, name: str, owner: Owner) -> Sequence[str]:
+        """Return jexec's arguments up to the program; raise `jail_not_running`."""
         user = who_runs(owner) or owner
         if not self._found(name).running:
             raise ColibriError(
                 "jail_not_running", f"jail '{name}' does not run", hint=f"colibri jail start {name}"
             )
         become = ["/usr/sbin/chroot", "-u", str(user.uid), "-g", str(user.gid), "/"]
-        ran = self._jexec.tried(
-            "-l",
-            name,
-            *become,
-            *argv,
-            timeout_seconds=timeout_seconds,
-            max_output_bytes=_MAX_OUTPUT_BYTES,
-        )
-        return Ran(ran.status, ran.stdout, ran.stderr)
+        return ["-l", name, *become]
 
     def _found(self, name: str) -> JailInfo:
         self._exact(name)

@@ -1,0 +1,120 @@
+"""The second layer: the thread that writes into a jail may write nowhere else (landlock(7)).
+
+Rule bent: system calls by number, and a thread that can never be given back its rights. Why that
+is safe: the thread is ours, made for one act, and ends with it. Restrictions are a thread's own.
+What Landlock does not govern (chmod, chown, times, attributes by path) the descriptor rules do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+# linux/landlock.h; the numbers are the same on every architecture (asm-generic/unistd.h).
+_CREATE, _ADD, _RESTRICT = 444, 445, 446
+_VERSION: Final = 1
+_PATH_BENEATH: Final = 1
+_PR_SET_NO_NEW_PRIVS: Final = 38
+LEAST_ABI: Final = 3
+"""From here on moving between directories (2) and truncating (3) are governed: Linux 6.2."""
+# Everything that changes a tree; what only reads is left alone, so that nothing else breaks.
+_WRITE_FILE, _REFER, _TRUNCATE = 1 << 1, 1 << 13, 1 << 14
+_REMOVE_AND_MAKE: Final = sum(1 << bit for bit in range(4, 13))  # REMOVE_DIR to MAKE_SYM
+_CHANGES: Final = _WRITE_FILE | _TRUNCATE | _REFER | _REMOVE_AND_MAKE
+_ABSENT: Final = frozenset({errno.ENOSYS, errno.EOPNOTSUPP})
+T = TypeVar("T")
+
+
+class _Ruleset(ctypes.Structure):
+    _fields_ = (("handled_access_fs", ctypes.c_uint64),)
+
+
+class _PathBeneath(ctypes.Structure):
+    _pack_ = 1
+    _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
+
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+def _call(number: int, *arguments: Any) -> int:
+    """Make a system call; the one place tests replace to play the kernel. Raises OSError."""
+    result = int(_libc.syscall(ctypes.c_long(number), *arguments))
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+
+
+def abi() -> int:
+    """Return the kernel's Landlock version, 0 without one; raise OSError where it is forbidden."""
+    if sys.platform != "linux":
+        return 0
+    try:
+        return _call(_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION))
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return 0
+        raise
+
+
+def unavailable() -> str | None:
+    """Return why threads cannot be restricted here, from a trial; None if they can."""
+    try:
+        found = abi()
+        if found < LEAST_ABI:
+            return f"this kernel has Landlock version {found}, {LEAST_ABI} is needed"
+        slash = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            within(slash, lambda: None)
+        finally:
+            os.close(slash)
+    except OSError as error:
+        return f"this host forbids it: {error.strerror}"
+    return None
+
+
+def within(directory: int, act: Callable[[], T]) -> T:
+    """Return what act returns in a thread that can change nothing but what lies below directory.
+
+    Raises what act raises, and OSError where the thread could not be restricted; then act did
+    not run.
+    """
+    made: list[T] = []
+    failed: list[BaseException] = []
+
+    def confined() -> None:
+        try:
+            _restrict(directory)
+            made.append(act())
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            failed.append(error)
+
+    thread = threading.Thread(target=confined, name="confined-writer")
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return made[0]
+
+
+def _restrict(directory: int) -> None:
+    """Take from this thread every change of a file system but below directory."""
+    wanted = _Ruleset(_CHANGES)
+    size = ctypes.c_size_t(ctypes.sizeof(wanted))
+    ruleset = _call(_CREATE, ctypes.byref(wanted), size, ctypes.c_uint32(0))
+    try:
+        rule = _PathBeneath(_CHANGES, directory)
+        kind = ctypes.c_int(_PATH_BENEATH)
+        _call(_ADD, ctypes.c_int(ruleset), kind, ctypes.byref(rule), ctypes.c_uint32(0))
+        zero = ctypes.c_ulong(0)
+        if _libc.prctl(_PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), zero, zero, zero) != 0:
+            raise OSError(ctypes.get_errno(), "no_new_privs was refused")
+        _call(_RESTRICT, ctypes.c_int(ruleset), ctypes.c_uint32(0))
+    finally:
+        os.close(ruleset)
