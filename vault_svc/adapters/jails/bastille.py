@@ -179,7 +179,7 @@ class BastilleEngine:
         return Ran(ran.status, ran.stdout, ran.stderr)
 
     def attach(self, name: str, argv: Sequence[str], owner: Owner) -> int:
-        """Run argv as owner like run, streams and signals passed through jexec, which becomes it."""
+        """Run argv as owner, streams and signals passed through jexec, which becomes it."""
         line = [self._jexec.located(), *self._entrance(name, owner), *argv]
         return attached(line, env=self._jexec.environment)
 
