@@ -30,7 +30,7 @@ api_addr = "https://{host}:{port}"
 class Server:
     """Runs the binary until closed; home is empty and private."""
 
-    def __init__(self, binary: str, home: Path) -> None:
+    def __init__(self, binary: str, home: Path, *, initialise: bool = True) -> None:
         self.authority = Authority(home)
         certificate, key = self.authority.issue("server")
         self.port = _free_port()
@@ -50,7 +50,9 @@ class Server:
         self._log = (home / "server.log").open("ab")
         self.start()
         try:
-            self.world = World(self.url, "", self.authority.file, server=None)
+            self.world = World(self.url, "", self.authority.file)
+            if not initialise:
+                return
             made = self.world.must("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
             self._key = made["keys_base64"][0]
             self.world.root = made["root_token"]
@@ -58,6 +60,11 @@ class Server:
         except BaseException:
             self.close()
             raise
+
+    @classmethod
+    def uninitialised(cls, binary: str, home: Path) -> Self:
+        """Start one that has no keys yet."""
+        return cls(binary, home, initialise=False)
 
     def __enter__(self) -> Self:
         return self

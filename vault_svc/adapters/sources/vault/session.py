@@ -18,11 +18,8 @@ from vault_svc.adapters.sources.vault.governor import Governor
 from vault_svc.adapters.sources.vault.options import Options
 from vault_svc.adapters.sources.vault.refusal import Refusal
 from vault_svc.errors import ColibriError, printable
-from vault_svc.hazmat import treehash
 from vault_svc.ports.credential_store import CredentialStore
 
-_KEY_BYTES: Final = 1 << 16
-_OTHERS: Final = "credential_unsafe"
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)", re.ASCII)
 _LEAST_VERSION: Final = (1, 10)
 
@@ -129,7 +126,7 @@ class Sessions:
     @contextmanager
     def bare(self, account: Account) -> Iterator[Client]:
         """Open connections without a token."""
-        made = wire.session(_context(account), self.options)
+        made = wire.session(self._context(account), self.options)
         try:
             yield Client(
                 wire.Wire(made, self.options, account.server, namespace=account.namespace),
@@ -137,6 +134,21 @@ class Sessions:
             )
         finally:
             made.close()
+
+    def _context(self, account: Account) -> ssl.SSLContext:
+        context = trust(account.ca)
+        if account.method != "cert":
+            return context
+        self.credentials.get(f"file:{account.key_file}")  # refused where others could read it
+        try:
+            context.load_cert_chain(account.cert_file, account.key_file, password=_no_password)
+        except (OSError, ValueError):  # an SSLError is an OSError
+            raise ColibriError(
+                "credential_missing",
+                "the certificate or key of the login cannot be read, or do not match",
+                hint="check --cert-file and --key-file of the login",
+            ) from None
+        return context
 
 
 def refuse_unfit(health: Health) -> None:
@@ -168,21 +180,6 @@ def trust(ca: str) -> ssl.SSLContext:
         context.load_verify_locations(cadata=ca)
     except ssl.SSLError:
         raise ColibriError("usage", "the CA file holds no certificate that can be read") from None
-    return context
-
-
-def _context(account: Account) -> ssl.SSLContext:
-    context = trust(account.ca)
-    if account.method == "cert":
-        try:
-            treehash.read_file(account.key_file, _OTHERS, max_bytes=_KEY_BYTES)
-            context.load_cert_chain(account.cert_file, account.key_file, password=_no_password)
-        except (OSError, ValueError):  # an SSLError is an OSError
-            raise ColibriError(
-                "credential_missing",
-                "the certificate or key of the login cannot be read, or do not match",
-                hint="check --cert-file and --key-file of the login",
-            ) from None
     return context
 
 
