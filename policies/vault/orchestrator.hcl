@@ -15,6 +15,15 @@ path "@mount@/metadata/@folder@/+" {
   capabilities = ["read"]
 }
 
+# OpenBao: all versions by one request. Vault has no such path, and reads them one by one.
+path "@mount@/detailed-metadata/@folder@" {
+  capabilities = ["list"]
+}
+
+path "@mount@/detailed-metadata/@folder@/" {
+  capabilities = ["list"]
+}
+
 # A tenant's token, as the role allows: used up by one read, dead after a minute or two.
 path "auth/token/create/colibri-tenant" {
   capabilities = ["update"]

@@ -1,6 +1,6 @@
 """`make bench`: figures beside their baselines, measured in the same run.
 
-`python -m tests.bench [fleet|vaultwarden] [TENANTS]`; all of them without a name.
+`python -m tests.bench [fleet|vaultwarden|vault] [TENANTS]`; all of them without a name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,17 @@ def _vaultwarden(tenants: int) -> None:
     vaultwarden.report(tenants)
 
 
-BENCHES = {"fleet": (_fleet, 10_000), "vaultwarden": (_vaultwarden, 1_000)}
+def _vault(tenants: int) -> None:
+    from tests.bench import vault
+
+    vault.report(tenants)
+
+
+BENCHES = {
+    "fleet": (_fleet, 10_000),
+    "vaultwarden": (_vaultwarden, 1_000),
+    "vault": (_vault, 1_000),
+}
 
 
 def main() -> None:

@@ -211,10 +211,10 @@ def test_a_file_spoiled_between_the_question_and_the_lock_is_written_again(fleet
     path = cli.jail_root("acme") / "home/app/.env"
     real, spoiled = sources._is_still, []
 
-    def while_asking(delivered, name, session):
+    def while_asking(delivered, name, session, revisions):
         if name == "acme" and not spoiled:
             spoiled.append(path.write_text("ATTACK=1\n"))
-        return real(delivered, name, session)
+        return real(delivered, name, session, revisions)
 
     monkeypatch.setattr(sources, "_is_still", while_asking)
     assert cli.run("provision", "--all").status == 0

@@ -200,3 +200,41 @@ def test_a_session_ends_the_token_it_made(world):
         token = session.client.wire.token
         assert world.ask("GET", "auth/token/lookup-self", token=token)[0] == 200
     assert world.ask("GET", "auth/token/lookup-self", token=token)[0] == 403
+
+
+def many(world, count: int = 12):
+    """Fill many collections, read them once, and return refs that know what they had."""
+    names = [f"t{i:02d}" for i in range(count)]
+    for name in names:
+        world.put(name, {"NAME": name})
+    world.install(*names)
+    source = place.source(world)
+    read = list(source.resolve([world.place.ref(name) for name in names]))
+    return source, [CollectionRef(r.collection_id, r.name, one.revision) for r, one in read]
+
+
+def test_many_versions_are_asked_for_by_one_request_where_the_server_can(world):
+    source, refs = many(world)
+    world.put("t03", {"NAME": "new"})
+    world.newest("t04", "delete")
+    world.forget("t05")
+    before = world.server.asked("metadata/tenants/") if world.server else 0
+    found = dict(source.resolve(refs))
+    by_name = {ref.name: one for ref, one in found.items()}
+    assert revealed(by_name.pop("t03")) == {"NAME": "new"}
+    assert code(by_name.pop("t04")) == "secret_missing"
+    assert code(by_name.pop("t05")) == "collection_not_found"
+    assert all(isinstance(one, Unchanged) for one in by_name.values())
+    if world.server:
+        assert world.server.asked("detailed-metadata") == 1
+        assert world.server.asked("metadata/tenants/") - before <= 3
+
+
+@pytest.mark.parametrize("status", [404, 403, 405])
+def test_where_it_can_not_each_version_is_asked_for(world, status):
+    if not world.server:
+        pytest.skip("needs the double's faults")
+    source, refs = many(world)
+    world.server.fault("detailed-metadata", status)
+    assert {type(one) for _, one in source.resolve(refs)} == {Unchanged}
+    assert world.server.asked("secret/metadata/tenants/t") == len(refs)

@@ -222,9 +222,14 @@ def _kv2(  # noqa: PLR0911
 ) -> Found:
     kind, _, name = rest.partition("/")
     key, stored = f"{mount}/{name}", asked.state.versions
-    if asked.method == "LIST" and kind == "metadata":
+    if asked.method == "LIST" and kind in {"metadata", "detailed-metadata"}:
         asked.enter()
-        return _names(stored, f"{mount}/{name.rstrip('/')}/")
+        prefix = f"{mount}/{name.rstrip('/')}/"
+        status, document = _names(stored, prefix)
+        if kind == "detailed-metadata":
+            keys = [key for key in document["data"]["keys"] if not key.endswith("/")]
+            document["data"]["key_info"] = {k: _kv2_metadata(stored[prefix + k]) for k in keys}
+        return status, document
     asked.enter()
     if kind not in {"data", "metadata", "delete", "destroy", "undelete"}:
         warning = "Invalid path for a versioned K/V secrets engine. See the API docs."

@@ -23,14 +23,19 @@ listener "tcp" {{
   {limits}
 }}
 api_addr = "https://{host}:{port}"
+disable_mlock = true
 {more}
 """
+# OpenBao takes audit devices from its configuration alone.
+_AUDIT = 'audit "file" "to-disk" {{ options {{ file_path = "{}" }} }}'
 
 
 class Server:
     """Runs the binary until closed; home is empty and private."""
 
-    def __init__(self, binary: str, home: Path, *, initialise: bool = True) -> None:
+    def __init__(
+        self, binary: str, home: Path, *, initialise: bool = True, audit: Path | None = None
+    ) -> None:
         self.authority = Authority(home)
         certificate, key = self.authority.issue("server")
         self.port = _free_port()
@@ -44,7 +49,7 @@ class Server:
             _CONFIG.format(
                 home=home, host=LOOPBACK, port=self.port, certificate=certificate, key=key,
                 limits="max_request_json_strings = 100000" if openbao else "",
-                more="" if openbao else "disable_mlock = true",
+                more=_AUDIT.format(audit) if audit and openbao else "",
             )
         )  # fmt: skip
         self._log = (home / "server.log").open("ab")

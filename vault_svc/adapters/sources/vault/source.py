@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from vault_svc.ports.secret_source import Answer, Resolved
 NAME = "vault"
 _SHOWN = 64
 _AHEAD = 4
+_WORTH_A_LIST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class VaultSource:
             except ColibriError as error:
                 yield from ((ref, error) for ref in refs)
                 return
-            yield from self._in_order(refs, session)
+            yield from self._in_order(refs, session, _all_revisions(refs, session))
 
     def end_access(self, ref: CollectionRef, *, for_good: bool) -> tuple[str, ...]:
         """Delete the collection's policy when its tenant leaves; a read's token is used up."""
@@ -77,7 +78,9 @@ class VaultSource:
             dropped = session.call(lambda client: client.drop_policy(name))
         return (f"policy {places.policy_of(name)}",) if dropped else ()
 
-    def _in_order(self, refs: Sequence[CollectionRef], session: Session) -> Iterator[Resolved]:
+    def _in_order(
+        self, refs: Sequence[CollectionRef], session: Session, revisions: Mapping[str, str]
+    ) -> Iterator[Resolved]:
         """Read a bounded number ahead, so that not every tenant's values are held at once."""
         workers = min(self.sessions.options.concurrency, len(refs))
         ahead: deque[tuple[CollectionRef, Future[Answer]]] = deque()
@@ -85,7 +88,7 @@ class VaultSource:
         with ThreadPoolExecutor(workers) as pool:
             try:
                 for ref in remaining:
-                    ahead.append((ref, pool.submit(self._one, ref, session)))
+                    ahead.append((ref, pool.submit(self._one, ref, session, revisions)))
                     if len(ahead) >= workers * _AHEAD:
                         first, future = ahead.popleft()
                         yield first, future.result()
@@ -96,10 +99,10 @@ class VaultSource:
                 for _, future in ahead:
                     future.cancel()
 
-    def _one(self, ref: CollectionRef, session: Session) -> Answer:
+    def _one(self, ref: CollectionRef, session: Session, revisions: Mapping[str, str]) -> Answer:
         try:
             name = session.client.place.agreed(ref)
-            if ref.delivered and _is_still(ref.delivered, name, session):
+            if ref.delivered and _is_still(ref.delivered, name, session, revisions):
                 return Unchanged(ref.collection_id, ref.delivered)
             found = session.call(lambda client: _read(client, name))
             return values.secret_set(ref, found, self.rules)
@@ -112,8 +115,22 @@ class VaultSource:
                 return error
 
 
-def _is_still(delivered: str, name: str, session: Session) -> bool:
-    """Ask for the version alone; KV version 1 has none."""
+def _all_revisions(refs: Sequence[CollectionRef], session: Session) -> dict[str, str]:
+    """Return what one request tells of all versions; nothing where it can't, or isn't worth it."""
+    if sum(bool(ref.delivered) for ref in refs) < _WORTH_A_LIST:
+        return {}
+    if session.client.place.version == 1:
+        return {}
+    try:
+        return session.call(lambda client: client.revisions())
+    except (ColibriError, Refusal):  # what is wrong, each collection's own request will say
+        return {}
+
+
+def _is_still(delivered: str, name: str, session: Session, revisions: Mapping[str, str]) -> bool:
+    """Ask for the version alone, unless it is known; KV version 1 has none."""
+    if name in revisions:
+        return revisions[name] == delivered
     if session.client.place.version == 1:
         return False
     return session.call(lambda client: client.revision(name)) == delivered
