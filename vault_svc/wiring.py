@@ -427,13 +427,14 @@ class Services:
 
     @cached_property
     def _vault(self) -> VaultAdmin:
+        from vault_svc.adapters.clock import SystemClock
+        from vault_svc.adapters.sources.circuit import Circuit
         from vault_svc.adapters.sources.vault.admin import VaultAdmin
         from vault_svc.adapters.sources.vault.options import Options
-        from vault_svc.adapters.sources.vault.session import Sessions
+        from vault_svc.adapters.sources.vault.session import CIRCUIT_FILE, MEND, Sessions
 
         settings = self.settings
         options = Options(
-            data_dir=settings.daemon_data_dir,
             proxy=settings.vault_proxy,
             timeout_seconds=settings.vault_timeout_seconds,
             max_answer_bytes=settings.vault_max_answer_bytes,
@@ -441,7 +442,8 @@ class Services:
             backoff_seconds=settings.vault_backoff_milliseconds / 1000,
             patience_seconds=settings.vault_patience_seconds,
         )
-        sessions = Sessions(options, self._credentials)
+        circuit = Circuit(settings.daemon_data_dir, CIRCUIT_FILE, MEND, SystemClock())
+        sessions = Sessions(options, self._credentials, circuit)
         return VaultAdmin(self._credentials, settings.vault_credential, sessions)
 
     @cached_property

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+_TICK = 0.005
 COLIBRI = str(Path(sys.executable).with_name("colibri"))
 
 
@@ -30,10 +31,25 @@ def child(argv: Sequence[str], environ: Mapping[str, str]) -> Ran:
     process = subprocess.Popen(
         argv, env=dict(environ), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    _, status, usage = os.wait4(process.pid, 0)
+    peak, ended = 0.0, 0
+    while not ended:
+        # Not ru_maxrss: a child's begins with the peak of the process that started it.
+        peak = max(peak, _peak(process.pid))
+        time.sleep(_TICK)
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
     wall = time.monotonic() - started
     cpu = usage.ru_utime + usage.ru_stime
-    return Ran(wall, cpu, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status))
+    return Ran(wall, cpu, peak, os.waitstatus_to_exitcode(status))
+
+
+def _peak(pid: int) -> float:
+    """Return a running process's peak so far, in MiB; 0 where it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    found = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+    return found[0] / 1024 if found else 0.0
 
 
 def interleaved(

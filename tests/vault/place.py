@@ -9,11 +9,13 @@ from typing import Any
 from tests.kit.cli import Cli
 from tests.kit.memory import MemoryCredentials
 from tests.kit.vault import World
+from vault_svc.adapters.clock import SystemClock
 from vault_svc.adapters.credentials.store import UriCredentials
+from vault_svc.adapters.sources.circuit import Circuit
 from vault_svc.adapters.sources.vault.account import Account
 from vault_svc.adapters.sources.vault.admin import VaultAdmin
 from vault_svc.adapters.sources.vault.options import Options, Rules
-from vault_svc.adapters.sources.vault.session import Sessions
+from vault_svc.adapters.sources.vault.session import CIRCUIT_FILE, MEND, Sessions
 from vault_svc.adapters.sources.vault.source import VaultSource
 from vault_svc.adapters.sources.vault.writer import VaultWriter
 from vault_svc.domain.secret import SecretValue
@@ -21,8 +23,8 @@ from vault_svc.domain.secret import SecretValue
 QUICK = {"backoff_seconds": 0.01, "patience_seconds": 0.2}
 
 
-def options(home: Path | str = "/nonexistent", **more: Any) -> Options:
-    return Options(str(home), **(QUICK | more))
+def options(**more: Any) -> Options:
+    return Options(**(QUICK | more))
 
 
 def account(world: World, **changes: Any) -> Account:
@@ -43,8 +45,25 @@ def account(world: World, **changes: Any) -> Account:
     return Account(**(given | changes))
 
 
-def sessions(**more: Any) -> Sessions:
-    return Sessions(options(**more), UriCredentials())
+class NoCircuit(Circuit):
+    """A circuit that never opens, for tests that have no data directory."""
+
+    def __init__(self) -> None:
+        super().__init__("", "", "", SystemClock())
+
+    def state(self) -> str:
+        return ""
+
+    def open(self, why: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def sessions(home: Path | None = None, **more: Any) -> Sessions:
+    circuit = Circuit(str(home), CIRCUIT_FILE, MEND, SystemClock()) if home else NoCircuit()
+    return Sessions(options(**more), UriCredentials(), circuit)
 
 
 def source(world: World, rules: Rules | None = None, **more: Any) -> VaultSource:

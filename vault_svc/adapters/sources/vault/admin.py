@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from vault_svc.adapters.sources.vault import account as accounts
-from vault_svc.adapters.sources.vault import failures, login, places, policies, source
+from vault_svc.adapters.sources.vault import examination, failures, login, places, policies, source
 from vault_svc.adapters.sources.vault.account import Account
 from vault_svc.adapters.sources.vault.client import Client
 from vault_svc.adapters.sources.vault.places import Place
@@ -65,9 +65,10 @@ class VaultAdmin:
             ) from None
 
     def test(self) -> Facts:
-        """Read the list of collections."""
+        """Read the list of collections, also while the circuit is open: a person asked."""
         account = self.stored()
-        return self._facts(account, len(self._collections(account)))
+        with self.sessions.open(account, probe=True) as session:
+            return self._facts(account, len(source.listed(session)))
 
     def show(self) -> Facts:
         """Return what is stored, without asking the server."""
@@ -77,11 +78,21 @@ class VaultAdmin:
         """Remove the credential; the server is not told."""
         was_there = self.credentials.exists(self.uri)
         self.credentials.delete(self.uri)
+        self.sessions.circuit.close()
         return was_there
 
     def examine(self) -> tuple[list[Check], tuple[CollectionRef, ...] | None]:
         """Look at everything a read needs."""
-        return [], None
+        return examination.examine(self)
+
+    def reads_itself(self, name: str) -> bool:
+        """Say whether the orchestrator's own token may read a collection; it must not."""
+        with self.sessions.open(self.stored()) as session:
+            try:
+                session.call(lambda client: client.read(name))
+            except Refusal as refusal:
+                return not failures.is_denied(refusal)
+        return True
 
     # What the server must hold
 
@@ -128,10 +139,10 @@ class VaultAdmin:
 
     def keep(self, account: Account) -> Facts:
         """Prove an account by one read, and only then replace the one that is stored."""
-        with self.sessions.open(account) as session:
+        with self.sessions.open(account, probe=True) as session:
             version = _kv_version(session.client, account.mount)
         proven = replace(account, version=version)
-        found = self._collections(proven)
+        found = self.collections(proven)
         self.credentials.put(self.uri, proven.blob())
         return self._facts(proven, len(found))
 
@@ -140,7 +151,8 @@ class VaultAdmin:
         with self.sessions.bare(account) as client:
             return login.unwrapped_secret_id(client.wire, wrapped, account.auth_mount)
 
-    def _collections(self, account: Account) -> tuple[CollectionRef, ...]:
+    def collections(self, account: Account) -> tuple[CollectionRef, ...]:
+        """Return the collections that an account sees."""
         with self.sessions.open(account) as session:
             return source.listed(session)
 
@@ -158,6 +170,7 @@ class VaultAdmin:
             helper_version="",
             helper_manifest="",
             collections=collections,
+            stands_in_the_way=self.sessions.circuit.state(),
             namespace=account.namespace,
             place=f"{account.mount}/{account.folder} (KV version {account.version})",
         )

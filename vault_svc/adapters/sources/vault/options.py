@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Limits of one server's use; `data_dir` holds its circuit.
+    """Limits of one server's use.
 
     proxy is the one proxy there is: the environment's has no effect (decision 18). concurrency
     bounds requests at once; patience_seconds bounds all waiting for a server that is slowed
     down, sealed or between leaders, over a whole run.
     """
 
-    data_dir: str
     proxy: str = ""
     timeout_seconds: float = 20.0
     max_answer_bytes: int = 32 * 1024 * 1024

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from vault_svc.adapters.sources.circuit import Circuit
 from vault_svc.adapters.sources.vault import failures, login, wire
 from vault_svc.adapters.sources.vault.account import Account
 from vault_svc.adapters.sources.vault.client import Client, Health
@@ -20,6 +21,8 @@ from vault_svc.adapters.sources.vault.refusal import Refusal
 from vault_svc.errors import ColibriError, printable
 from vault_svc.ports.credential_store import CredentialStore
 
+CIRCUIT_FILE: Final = "vault.circuit"
+MEND: Final = "mend the account, then colibri source test vault, or source login again"
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)", re.ASCII)
 _LEAST_VERSION: Final = (1, 10)
 
@@ -103,19 +106,34 @@ class Sessions:
 
     options: Options
     credentials: CredentialStore
+    circuit: Circuit
 
     @contextmanager
-    def open(self, account: Account) -> Iterator[Session]:
-        """Log in, and end what the login made afterwards; raise the source's codes."""
+    def open(self, account: Account, *, probe: bool = False) -> Iterator[Session]:
+        """Log in, and end what the login made afterwards; raise the source's codes.
+
+        probe: also while the circuit is open, and it closes if the login works.
+        """
+        if not probe:
+            self.circuit.refuse_open()
         governor = Governor(self.options, time.sleep)
         with self.bare(account) as client:
             refuse_unfit(governor.call(client.health))
 
             def log_in() -> str:
-                return governor.call(lambda: login.token_of(client.wire, account, self.credentials))
+                try:
+                    return governor.call(
+                        lambda: login.token_of(client.wire, account, self.credentials)
+                    )
+                except ColibriError as error:
+                    if error.code == "source_auth_failed" and account.method == "approle":
+                        self.circuit.open(error.message)
+                    raise
 
             mine = client.with_token(log_in())
             session = Session(mine, governor, log_in)
+            if probe:
+                self.circuit.close()
             try:
                 yield session
             finally:

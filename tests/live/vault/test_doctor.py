@@ -1,0 +1,3 @@
+"""The tests of tests/vault/test_doctor.py, over a real server."""
+
+from tests.vault.test_doctor import *  # noqa: F403
