@@ -165,6 +165,13 @@ def test_no_organisation_at_all_is_forbidden(world):
     assert world.refused().code == "source_forbidden"
 
 
+def test_a_wrong_name_is_answered_with_the_organisations_there_are(world):
+    with pytest.raises(ColibriError) as caught:
+        answers.organization(world.organizations, "acme")
+    assert caught.value.code == "source_forbidden"
+    assert "'Acme'" in caught.value.hint
+
+
 def test_two_organisations_of_one_name_are_told_apart_by_id(world):
     world.organizations.append(world.organizations[0] | {"id": OTHER_ORG})
     assert answers.organization(world.organizations, ORG)["id"] == ORG

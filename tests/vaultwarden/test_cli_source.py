@@ -298,10 +298,13 @@ def test_the_whole_story_with_the_real_bw(cli, double, version):
     assert (said["rights"]["state"], said["passwords"]["state"]) == ("warn", "fail")
     assert "idle" in said["collections without a tenant"]["seen"]
     assert said["server"]["state"] == said["bw"]["state"] == said["role"]["state"] == "ok"
-    double.set_role(Role.OWNER)
+    assert said["memberships"]["state"] == "ok"
+    double.add_organization("Another")
+    double.set_role(Role.OWNER, double.organization.id)
     double.remove_collection(acme)
     said = doctor(cli, status=6)
     assert (said["role"]["state"], said["role"]["seen"].split(":")[0]) == ("warn", "owner")
+    assert said["memberships"]["state"] == "warn"
     assert "acme" in said["tenants without a collection"]["seen"]
     double.close()
     said = doctor(cli, status=6)

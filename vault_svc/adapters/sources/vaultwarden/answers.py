@@ -19,6 +19,7 @@ from vault_svc.errors import ColibriError, printable
 _CANNOT: Final = "[error: cannot decrypt]"
 _CONFIRMED: Final = 2
 USER: Final = 2
+_SHOWN: Final = 3
 _PARTS: Final = ("login", "card", "identity", "sshKey")
 _NOT_LISTED: Final = frozenset({"uris", "fido2Credentials", "passwordRevisionDate"})
 _NOTHING: Final = (None, "", _CANNOT)
@@ -55,6 +56,7 @@ class Content:
     collections: tuple[CollectionRef, ...]
     items: Mapping[str, Sequence[Item]] = field(repr=False)
     broken: Mapping[str, ColibriError]
+    others: int
     writable: tuple[str, ...]
     hiding: tuple[str, ...]
 
@@ -83,9 +85,7 @@ def organization(organizations: Any, wanted: str) -> Mapping[str, Any]:
         raise ColibriError(
             "source_forbidden" if not found else "usage",
             f"the account is a member of {len(found)} organisations '{printable(wanted[:64])}'",
-            hint="name it by its id"
-            if found
-            else "invite it, and confirm it, as the runbook vaultwarden-account.md says",
+            hint="name it by its id" if found else _memberships(rows),
         )
     row = found[0]
     if row.get("status") != _CONFIRMED or row.get("enabled") is not True:
@@ -95,6 +95,12 @@ def organization(organizations: Any, wanted: str) -> Mapping[str, Any]:
             hint="an owner confirms members in the web vault",
         )
     return row
+
+
+def _memberships(rows: Sequence[Mapping[str, Any]]) -> str:
+    invite = "invite it, and confirm it, as the runbook vaultwarden-account.md says"
+    names = [f"'{printable(row['name'][:64])}'" for row in rows[:_SHOWN]]
+    return f"it is one of {' and '.join(names)}; else {invite}" if names else invite
 
 
 def checked(lists: Lists, kept: Stored, organization_id: str) -> Content:
@@ -128,6 +134,7 @@ def checked(lists: Lists, kept: Stored, organization_id: str) -> Content:
         tuple(sorted(refs, key=lambda ref: (ref.name, ref.collection_id))),
         items,
         broken,
+        len(lists.organizations) - 1,
         tuple(n for i, n in names.items() if not rows[i].get("readOnly") or rows[i].get("manage")),
         tuple(n for i, n in names.items() if rows[i].get("hidePasswords")),
     )

@@ -60,7 +60,8 @@ def examine(admin: VaultwardenAdmin) -> tuple[list[Check], tuple[CollectionRef, 
     )
     if content is None:
         return checks, None
-    checks += [_role(content), _rights(content), _passwords(content), _broken(content)]
+    checks += [_role(content), _others(content), _rights(content), _passwords(content)]
+    checks.append(_broken(content))
     return checks, content.collections
 
 
@@ -108,6 +109,17 @@ def _role(content: Content) -> Check:
         return Check("role", "ok", role)
     return Check(
         "role", "warn", f"{role}: it may do more than read", "make the account an ordinary user"
+    )
+
+
+def _others(content: Content) -> Check:
+    if not content.others:
+        return Check("memberships", "ok", "this organisation alone")
+    return Check(
+        "memberships",
+        "warn",
+        f"{content.others} more: their owners decide what bw has to read and decrypt here",
+        "leave the other organisations: the account is for this one",
     )
 
 

@@ -32,7 +32,8 @@ _KNOWN: Final = (
     ),
     _Known(
         "Incorrect client_secret|Invalid client_id|client_id or client_secret is incorrect",
-        "source_auth_failed", "the server refused the API key", _LOGIN,
+        "source_auth_failed", "the server refused the API key",
+        f"{_LOGIN}, with the key that Settings, Security, Keys shows now",
     ),
     _Known(
         "Organization API Key", "source_auth_failed", "this is an organisation's API key", _LOGIN
@@ -114,7 +115,9 @@ def failure(step: str, said: bytes) -> ColibriError:
     if re.search(_WRONG_KEY, text):
         if step == "unlock":
             return ColibriError(
-                "source_auth_failed", "unlock: the master password is wrong", hint=_LOGIN
+                "source_auth_failed",
+                "unlock: the master password is wrong",
+                hint=f"{_LOGIN}, with the account's own, not an organisation owner's",
             )
         return ColibriError("source_incomplete", f"{step}: bw could not decrypt all of it")
     return ColibriError(

@@ -121,8 +121,9 @@ def _mismatch(ref: CollectionRef, why: str) -> ColibriError:
 
 
 def _not_found(wanted: str, content: Content) -> ColibriError:
-    near = difflib.get_close_matches(wanted, [ref.name for ref in content.collections], 3, 0.5)
-    shown = ", ".join(printable(name[:_SHOWN]) for name in near)
+    names = {ref.name.casefold(): ref.name for ref in content.collections}
+    near = difflib.get_close_matches(wanted.casefold(), names, 3, 0.5)
+    shown = ", ".join(f"'{printable(names[name][:_SHOWN])}'" for name in near)
     hint = f"the nearest: {shown}" if near else "let the service account read it, or make it"
     return ColibriError(
         "collection_not_found", f"no collection '{printable(wanted[:_SHOWN])}'", hint=hint
