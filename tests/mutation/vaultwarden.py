@@ -44,7 +44,7 @@ VAULTWARDEN = (
         HERE + "serve_transport.py",
         "        if not isinstance(found, list):",
         "        if False:",
-        (FAULTS + "test_a_list_that_is_none_is_a_failure",),
+        (FAULTS + "test_a_good_answer_without_its_list_is_a_failure",),
         "a tenant's secrets would be found to be none",
     ),
     Mutation(
@@ -52,7 +52,7 @@ VAULTWARDEN = (
         HERE + "jsontext.py",
         "    except (ValueError, RecursionError):\n",
         "    except ValueError:\n",
-        (FAULTS + "test_a_state_that_is_not_whole_is_never_given_to_bw_again",),
+        (FAULTS + "test_a_list_deeper_than_a_parser_goes_is_a_failure",),
         "a server could end every run with a fault",
     ),
     Mutation(
