@@ -136,6 +136,9 @@ class LeaseServer:
         self.tokens.pop(accessor, None)
         self.leases = {k: v for k, v in self.leases.items() if v.accessor != accessor}
 
+    def close(self, tenant_id: str) -> None:
+        self._called("close")
+
     def _called(self, what: str) -> None:
         self.calls.append(what)
         if self.down:

@@ -19,12 +19,14 @@ def served(place):
 @pytest.mark.parametrize("action", ACTIONS)
 def test_leases_and_token_end_and_are_looked_up(served, action):
     body = served.must(action, "acme", "--json").json
-    assert body["ended"] == ["the lease of database/creds/app", "the lease token"]
+    policy = ["the lease policy"] if action == "offboard" else []
+    assert body["ended"] == ["the lease of database/creds/app", "the lease token", *policy]
     assert not served.file.exists()
     assert served.server.accounts == set()
     assert served.server.tokens == {}
     calls = served.server.calls
-    assert calls == ["end", "is_alive", "end_token", "is_token_alive"]
+    assert calls[:4] == ["end", "is_alive", "end_token", "is_token_alive"]
+    assert calls[4:] == (["close"] if policy else [])
     assert served.rows("leases") == served.rows("lease_tokens") == []
     assert not list((served.cli.state / "store").glob("lease-token.*"))
 

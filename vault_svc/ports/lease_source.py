@@ -83,3 +83,7 @@ class LeaseSource(Protocol):
     def end_token(self, accessor: str) -> None:
         """End a token and every lease it made; ending what is over is done already."""
         ...
+
+    def close(self, tenant_id: str) -> None:
+        """Take away what lets a tenant be granted tokens; the tenant leaves for good."""
+        ...

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from vault_svc.domain.check import Check
+from vault_svc.domain.lease import Request
 from vault_svc.domain.secret import CollectionRef, SecretValue
 
 
@@ -84,6 +85,9 @@ class Document:
     difference: str = ""
 
 
+Leased = Mapping[str, Sequence[Request]]
+
+
 class BegunLogin(Protocol):
     """A login whose helper and address are found good; no secret was asked for yet."""
 
@@ -122,14 +126,21 @@ class SourceAdmin(Protocol):
 
 
 class SourcePolicies(Protocol):
-    """What a server must hold so that its tenants are apart. names are collections."""
+    """What a server must hold so that its tenants are apart.
 
-    def rendered(self, names: Collection[str]) -> tuple[Document, ...]:
+    names are collections, leased is what each tenant leases.
+    """
+
+    def rendered(self, names: Collection[str], leased: Leased) -> tuple[Document, ...]:
         """Return every document, asking no server; the stored account says the place."""
         ...
 
     def compared(
-        self, names: Collection[str], left: Collection[str], operator: SecretValue | None
+        self,
+        names: Collection[str],
+        left: Collection[str],
+        leased: Leased,
+        operator: SecretValue | None,
     ) -> tuple[Document, ...]:
         """Return every document with its state, for names and for all collections there but left.
 
@@ -138,7 +149,7 @@ class SourcePolicies(Protocol):
         ...
 
     def applied(
-        self, names: Collection[str], left: Collection[str], operator: SecretValue
+        self, names: Collection[str], left: Collection[str], leased: Leased, operator: SecretValue
     ) -> tuple[Document, ...]:
         """Install what is missing or differs, by the operator's token: our own may write none."""
         ...

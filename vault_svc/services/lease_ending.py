@@ -24,6 +24,15 @@ class LeaseEnder:
             return ()
         return self.end(tenant_id, standing.leases, standing.tokens)
 
+    def close(self, tenant_id: str) -> tuple[str, ...]:
+        """End everything, and what would let a tenant that leaves lease again."""
+        ended = self.everything(tenant_id)
+        standing = self.context.leases.standings([tenant_id]).get(tenant_id)
+        if standing is None or not standing.variables:
+            return ended
+        self.context.lease_source().close(tenant_id)
+        return (*ended, "the lease policy")
+
     def left(self, tenant_id: str) -> bool:
         """Say whether there is anything to end."""
         standing = self.context.leases.standings([tenant_id]).get(tenant_id)

@@ -150,7 +150,7 @@ class Remover:
         self.context.registry.close(closed, removal=removal, head=trail.head)
         trail.write(Event.REMOVED, row.tenant_id, path=path, kind=kind)
         # Last: while the source is away, the row keeps the file from coming back.
-        ended = self._end_leases(row) + self._end_access(row, action)
+        ended = self._end_leases(row, action) + self._end_access(row, action)
         trail.write(_DONE[action], row.tenant_id, path=path, absent=True, ended=list(ended))
         trail.finish()
         return Removed(closed, path, kind, ended, changed=True)
@@ -186,9 +186,10 @@ class Remover:
         with suppress(ColibriError):  # what kept the file there is what has to be said
             self.context.registry.update(stopped, expected=row)
 
-    def _end_leases(self, row: Tenant) -> tuple[str, ...]:
+    def _end_leases(self, row: Tenant, action: Action) -> tuple[str, ...]:
+        end = self._ender.close if action is Action.OFFBOARD else self._ender.everything
         try:
-            return self._ender.everything(row.tenant_id)
+            return end(row.tenant_id)
         except ColibriError as error:
             raise ColibriError(
                 error.code,

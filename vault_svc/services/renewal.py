@@ -48,7 +48,7 @@ class Renewer:
     def everyone(self) -> Iterator[Renewal]:
         """Yield one outcome a tenant of this host that has leases or mappings."""
         rows = self.context.registry.rows(self.context.leases.tenants())
-        mine = [t for t, row in sorted(rows.items()) if row.host == self.context.settings.host]
+        mine = [t for t, row in sorted(rows.items()) if self._concerns(row)]
         busy, renewed = [], 0
         for tenant_id in mine:
             outcome = self._alone(tenant_id, wait=False)
@@ -63,6 +63,10 @@ class Renewer:
             yield outcome
         if renewed:
             self.context.record(Event.LEASES_RENEWED, renewed=renewed)
+
+    def _concerns(self, row: Tenant) -> bool:
+        gone = row.status is Status.OFFBOARDED and not LeaseEnder(self.context).left(row.tenant_id)
+        return row.host == self.context.settings.host and not gone
 
     def _alone(self, tenant_id: str, *, wait: bool) -> Renewal:
         try:

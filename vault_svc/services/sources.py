@@ -17,6 +17,7 @@ from vault_svc.ports.source_admin import (
     BegunLogin,
     Document,
     Facts,
+    Leased,
     SourceAdmin,
     SourcePolicies,
 )
@@ -108,17 +109,17 @@ class Sources:
 
     def policies(self, source: str) -> tuple[Document, ...]:
         """Return what the source's server should hold, without asking it."""
-        return self.policed(source).rendered(self._collections(source)[0])
+        return self.policed(source).rendered(self._collections(source)[0], self._leased())
 
     def compare_policies(
         self, source: str, operator: SecretValue | None = None
     ) -> tuple[Document, ...]:
         """Return what the server should hold, and how what it holds differs."""
-        return self.policed(source).compared(*self._collections(source), operator)
+        return self.policed(source).compared(*self._collections(source), self._leased(), operator)
 
     def apply_policies(self, source: str, operator: SecretValue) -> tuple[Document, ...]:
         """Install what is missing or differs, by the operator's token; say so in the log."""
-        done = self.policed(source).applied(*self._collections(source), operator)
+        done = self.policed(source).applied(*self._collections(source), self._leased(), operator)
         written = [each.name for each in done if each.state == "written"]
         if written:
             self.context.record(Event.SOURCE_POLICIES, source=source, written=written)
@@ -129,6 +130,16 @@ class Sources:
         rows = [row for row in self.context.registry.tenants() if row.source == source]
         used = {r.collection for r in rows if r.status is not Status.OFFBOARDED and r.collection_id}
         return used, {row.collection for row in rows if row.collection_id} - used
+
+    def _leased(self) -> Leased:
+        """Return what each tenant that is not offboarded leases."""
+        found = self.context.leases.standings(self.context.leases.tenants())
+        rows = self.context.registry.rows(list(found))
+        return {
+            tenant_id: standing.requests()
+            for tenant_id, standing in found.items()
+            if standing.variables and rows[tenant_id].status is not Status.OFFBOARDED
+        }
 
     def _both_sides(self, source: str, collections: Sequence[CollectionRef]) -> list[Check]:
         rows = [

@@ -19,7 +19,7 @@ from vault_svc.domain.secret import CollectionRef, SecretValue
 from vault_svc.errors import ColibriError
 from vault_svc.hazmat import treehash
 from vault_svc.ports.credential_store import CredentialStore
-from vault_svc.ports.source_admin import Asked, Document, Facts, VaultAsked
+from vault_svc.ports.source_admin import Asked, Document, Facts, Leased, VaultAsked
 
 _CA_BYTES: Final = 1 << 20
 _WANTED: Final = ("role id", "wrapped secret id")
@@ -96,33 +96,37 @@ class VaultAdmin:
 
     # What the server must hold
 
-    def rendered(self, names: Collection[str]) -> tuple[Document, ...]:
+    def rendered(self, names: Collection[str], leased: Leased) -> tuple[Document, ...]:
         """Return every document, for the usual place where no account is stored yet."""
         place = _USUAL if not self.credentials.exists(self.uri) else self.stored().place
-        return policies.rendered(place, sorted(names))
+        return policies.rendered(place, sorted(names), leased)
 
     def compared(
-        self, names: Collection[str], left: Collection[str], operator: SecretValue | None
+        self,
+        names: Collection[str],
+        left: Collection[str],
+        leased: Leased,
+        operator: SecretValue | None,
     ) -> tuple[Document, ...]:
         """Return every document that the server should hold with its state."""
         with self.client(operator) as client:
-            return policies.compared(client, self._wanted(client, names, left))
+            return policies.compared(client, self._wanted(client, names, left, leased))
 
     def applied(
-        self, names: Collection[str], left: Collection[str], operator: SecretValue
+        self, names: Collection[str], left: Collection[str], leased: Leased, operator: SecretValue
     ) -> tuple[Document, ...]:
         """Install what is missing or differs."""
         with self.client(operator) as client:
-            return policies.applied(client, self._wanted(client, names, left))
+            return policies.applied(client, self._wanted(client, names, left, leased))
 
     def _wanted(
-        self, client: Client, names: Collection[str], left: Collection[str]
+        self, client: Client, names: Collection[str], left: Collection[str], leased: Leased
     ) -> tuple[Document, ...]:
         try:
             there = [name for name in client.names() if places.is_name(name)]
         except Refusal as refusal:
             raise failures.of_orchestrator(refusal, refusal.doing) from None
-        return policies.rendered(client.place, sorted({*names, *there} - set(left)))
+        return policies.rendered(client.place, sorted({*names, *there} - set(left)), leased)
 
     @contextmanager
     def client(self, operator: SecretValue | None) -> Iterator[Client]:

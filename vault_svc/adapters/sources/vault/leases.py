@@ -208,7 +208,7 @@ def _not_issued(refusal: Refusal, request: Request) -> ColibriError:
         return ColibriError(
             "source_forbidden",
             f"the tenant's lease policy does not let '{request.path}' be read",
-            hint="colibri lease policy shows the policy it needs",
+            hint="colibri source policies vault --check",
         )
     if failures.is_missing(refusal) or failures.is_invalid(refusal) or "no_route" in refusal.words:
         return ColibriError(

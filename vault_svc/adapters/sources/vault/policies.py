@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from hvac.api.auth_methods import Token
@@ -14,8 +15,10 @@ from hvac.api.system_backend import Policies
 
 from vault_svc.adapters.sources.vault import failures, places
 from vault_svc.adapters.sources.vault.client import Client
+from vault_svc.adapters.sources.vault.lease_rules import lease_rules
 from vault_svc.adapters.sources.vault.places import Place
 from vault_svc.adapters.sources.vault.refusal import Refusal
+from vault_svc.domain.lease import Request
 from vault_svc.errors import ColibriError
 from vault_svc.ports.source_admin import Document
 
@@ -26,6 +29,7 @@ _PACKAGE: Final = Path(__file__).parents[3]
 # In the wheel inside the package; in a checkout beside it, where they are reviewed.
 _FOLDERS: Final = (_PACKAGE / "_policies" / "vault", _PACKAGE.parent / "policies" / "vault")
 
+_NOBODY: Final[Mapping[str, Sequence[Request]]] = MappingProxyType({})
 
 # Of a role: what ours is silent about, and what could let it make more than ours does.
 _EMPTY: Final[dict[str, Any]] = {
@@ -34,10 +38,17 @@ _EMPTY: Final[dict[str, Any]] = {
 }  # fmt: skip
 
 
-def rendered(place: Place, names: Sequence[str]) -> tuple[Document, ...]:
-    """Return the orchestrator's policy, the token role, each collection's policy, the advice."""
+def rendered(
+    place: Place, names: Sequence[str], leased: Mapping[str, Sequence[Request]] = _NOBODY
+) -> tuple[Document, ...]:
+    """Return the orchestrator's policy, the token role, each collection's policy, the advice.
+
+    leased: what each tenant leases; where there is any, with the role and policies for that.
+    """
     old = "-kv1" if place.version == 1 else ""
     orchestrator = _filled(f"orchestrator{old}.hcl", place)
+    if leased:
+        orchestrator += _filled("orchestrator-leases.hcl", place)
     found = [
         Document(places.ORCHESTRATOR_POLICY, POLICY, orchestrator),
         Document(places.TOKEN_ROLE, ROLE, _filled("token-role.json", place)),
@@ -45,6 +56,12 @@ def rendered(place: Place, names: Sequence[str]) -> tuple[Document, ...]:
     for name in names:
         text = _filled(f"tenant{old}.hcl", place).replace("@name@", name)
         found.append(Document(places.policy_of(name), POLICY, text))
+    if leased:
+        found.append(Document(places.LEASE_ROLE, ROLE, _filled("lease-role.json", place)))
+    for tenant_id in sorted(leased):
+        text = _filled("lease.hcl", place).replace("@name@", tenant_id)
+        text += lease_rules(leased[tenant_id])
+        found.append(Document(places.lease_policy_of(tenant_id), POLICY, text))
     return (*found, Document("audit-device", ADVICE, _filled("audit-device.md", place)))
 
 
@@ -74,7 +91,7 @@ def _filled(name: str, place: Place) -> str:
 
 
 def _compared(client: Client, wanted: Document) -> Document:
-    text = _role(client) if wanted.kind == ROLE else _policy(client, wanted.name)
+    text = _role(client, wanted) if wanted.kind == ROLE else _policy(client, wanted.name)
     if text is None:
         return replace(wanted, state="missing")
     mine = _canonical(wanted.text) if wanted.kind == ROLE else wanted.text.strip()
@@ -92,17 +109,17 @@ def _policy(client: Client, name: str) -> str | None:
     return text.strip() if isinstance(text, str) else None
 
 
-def _role(client: Client) -> str | None:
+def _role(client: Client, wanted: Document) -> str | None:
     """Return what the role says about all that ours decides, in our form."""
-    name = places.TOKEN_ROLE
+    name = wanted.name
     found = _asked(lambda: Token(client.wire).read_role(name), f"look at token role '{name}'")
     if found is None:
         return None
-    return json.dumps(_decided(found.get("data") or {}), indent=2, sort_keys=True)
+    decided = _decided(found.get("data") or {}, json.loads(wanted.text))
+    return json.dumps(decided, indent=2, sort_keys=True)
 
 
-def _decided(found: dict[str, Any]) -> dict[str, Any]:
-    ours = json.loads(_filled("token-role.json", Place("", "", 2)))
+def _decided(found: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
     decided = {name: found.get(name) or type(value)() for name, value in ours.items()}
     return decided | {name: found[name] for name in _EMPTY if found.get(name)}
 
