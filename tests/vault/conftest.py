@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.kit.vault import Double, World
+from tests.vault.bank import Bank
 
 NewWorld = Callable[..., World]
 
@@ -35,3 +36,8 @@ def new_world(double: Double) -> NewWorld:
 @pytest.fixture
 def world(new_world: NewWorld) -> World:
     return new_world()
+
+
+@pytest.fixture
+def bank(world: World) -> Bank:
+    return Bank(world, "database", "pki").opened()

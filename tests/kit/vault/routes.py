@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tests.kit.vault import leasing
 from tests.kit.vault.state import Answer, State, Token, Version
 
 Found = tuple[int, Any]
@@ -36,6 +37,8 @@ class Request:
 def answered(asked: Request, now: Callable[[], str]) -> Found:  # noqa: PLR0911
     """Return status and document; raise Answer for a refusal."""
     path = asked.path
+    if (leased := leasing.answered(asked)) is not None:
+        return leased
     if path.startswith("auth/token/"):
         return _token(asked, path.removeprefix("auth/token/"))
     if path.startswith("auth/"):
@@ -68,7 +71,7 @@ def whole(data: Any = None, **more: Any) -> dict[str, Any]:
 
 def _granted(token: Token) -> dict[str, Any]:
     return {
-        "client_token": token.id, "accessor": secrets.token_urlsafe(18), "policies": token.policies,
+        "client_token": token.id, "accessor": token.accessor, "policies": token.policies,
         "token_policies": token.policies, "metadata": None, "lease_duration": token.ttl,
         "renewable": token.renewable, "entity_id": "", "token_type": "service", "orphan": True,
         "num_uses": token.uses,
@@ -119,6 +122,9 @@ def _minted(state: State, role_name: str, body: dict[str, Any]) -> dict[str, Any
     if not all(any(fnmatch.fnmatchcase(p, glob) for glob in globs) for p in policies):
         raise Answer(400, f"token policies ({policies!r}) must be subset of the role's allowed")
     ttl = min(int(str(body.get("ttl", "60s"))[:-1]), role.get("token_explicit_max_ttl") or 60)
+    if period := role.get("token_period"):
+        made = state.new_token(policies, ttl=period, renewable=True)
+        return whole(auth=_granted(made))
     uses = [each for each in (body.get("num_uses"), role.get("token_num_uses")) if each]
     made = state.new_token(policies, ttl=ttl, uses=min(uses, default=0), renewable=False)
     missing = [f'Policy "{name}" does not exist' for name in policies if name not in state.policies]

@@ -30,6 +30,7 @@ class Token:
     ttl: int = 0
     uses: int = 0
     renewable: bool = True
+    accessor: str = field(default_factory=lambda: secrets.token_urlsafe(18))
     born: float = field(default_factory=time.monotonic)
 
     def left(self) -> int:
@@ -45,6 +46,16 @@ class Version:
 
 
 @dataclass
+class Lease:
+    """One account of a leasing mount; until and longest are monotonic times."""
+
+    accessor: str
+    user: str
+    until: float
+    longest: float
+
+
+@dataclass
 class State:
     """Everything a server remembers."""
 
@@ -56,6 +67,8 @@ class State:
     wrapped: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     mounts: dict[str, int] = field(default_factory=dict)
     versions: dict[str, list[Version]] = field(default_factory=dict)
+    leasing: dict[str, dict[str, Any]] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
 
     def new_token(self, policies: list[str], **more: Any) -> Token:
         made = Token(f"s.{secrets.token_urlsafe(18)}", policies, **more)
