@@ -47,7 +47,7 @@ def _lease(asked: Request, what: str) -> tuple[int, Any]:
     if what == "revoke":
         role = state.leasing.get(lease_id.partition("/")[0], {}).get("creds/app", {})
         if lease and role.get("broken"):
-            raise Answer(500, "failed to revoke entry: failed to connect to the database")
+            raise Answer(400, "failed to revoke entry: failed to connect to the database")
         state.leases.pop(lease_id, None)
         return 204, None
     if lease is None:

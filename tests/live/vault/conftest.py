@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.kit.vault import World
-from tests.live.vault import process
+from tests.live.vault import database, process
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,3 +56,23 @@ def new_world(address: World) -> Callable[..., World]:
 @pytest.fixture
 def world(new_world: Callable[..., World]) -> World:
     return new_world()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[database.Postgres]:
+    """A database that may be stopped."""
+    programs = database.programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
+    home = Path(tempfile.mkdtemp(prefix="colibri-postgres-"))
+    try:
+        with database.Postgres(programs, home) as running:
+            yield running
+    finally:
+        shutil.rmtree(home)
+
+
+@pytest.fixture
+def bank(world: World, postgres: database.Postgres) -> database.RealBank:
+    mark = secrets.token_hex(6)
+    return database.RealBank(world, f"db-{mark}", f"pki-{mark}", postgres).opened()

@@ -38,7 +38,7 @@ class Server:
     ) -> None:
         self.authority = Authority(home)
         certificate, key = self.authority.issue("server")
-        self.port = _free_port()
+        self.port = free_port()
         self.binary = binary
         self.home = home
         self.url = f"https://{LOOPBACK}:{self.port}"
@@ -128,7 +128,8 @@ def version(binary: str) -> str:
     return said.stdout.strip()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that nobody has now."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]

@@ -110,13 +110,14 @@ class VaultLeases:
 
     def end(self, lease_id: str) -> None:
         """End a lease, and wait for it: the account is gone when this returns."""
-        # By hand: hvac's own leaves out `sync`, and the server would do it some time later.
-        self._done(
-            "end a lease",
-            lambda client: client.wire.put(
-                "/v1/sys/leases/revoke", json={"lease_id": lease_id, "sync": True}
-            ),
-        )
+        doing, body = "end a lease", {"lease_id": lease_id, "sync": True}
+        try:
+            # By hand: hvac's own leaves out `sync`, and the server would do it some time later.
+            self._asked(doing, lambda client: client.wire.put("/v1/sys/leases/revoke", json=body))
+        except Refusal as refusal:
+            if failures.is_denied(refusal):
+                raise failures.of_orchestrator(refusal, doing) from None
+            raise _trouble(doing) from None  # what is over already is no refusal
 
     def is_token_alive(self, accessor: str) -> bool:
         """Look a token up by its accessor."""
