@@ -207,6 +207,10 @@ def live(host: Host) -> Iterator[str]:
     host.colibri("-v", "source", "login", "vaultwarden", *server, stdin=org, status=4)
     for action in ("show", "test", "doctor", "logout"):
         both_ways(host, "source", action, "vaultwarden", status=None)
+    both_ways(host, "lease", "add", "other", "DB_USER=database/creds/app#username")
+    both_ways(host, "lease", "list")
+    both_ways(host, "renew")
+    both_ways(host, "lease", "remove", "other", "DB_USER", status=None)
     yield "server"
     for action in ("suspend", "resume", "provision", "revoke", "offboard"):
         both_ways(host, action, "acme")
@@ -223,7 +227,7 @@ def commands_lived(host: Host) -> set[str]:
     found = set()
     for said in host.said:
         words = [word for word in said.arguments if not word.startswith("-")]
-        groups = {"secret": 2, "key": 3, "audit": 2, "jail": 2, "source": 2}
+        groups = {"secret": 2, "key": 3, "audit": 2, "jail": 2, "source": 2, "lease": 2}
         depth = 3 if words[:2] == ["source", "login"] else groups.get(words[0], 1)
         found.add(" ".join(words[:depth]))
     return found
