@@ -113,7 +113,7 @@ def _apart(admin: VaultAdmin, refs: Sequence[CollectionRef]) -> Check:
 
 def _policies(admin: VaultAdmin, refs: Sequence[CollectionRef]) -> Check:
     try:
-        found: Sequence[Document] = admin.compared([ref.name for ref in refs], [], None)
+        found: Sequence[Document] = admin.compared([ref.name for ref in refs], [], {}, None)
     except ColibriError as error:
         return Check("policies", "fail", error.message, error.hint, error.code)
     wrong = [each.name for each in found if each.state != "same"]
