@@ -14,7 +14,7 @@ import pytest
 from tests.kit import bastille, engines
 from tests.kit.arena import mounted
 from tests.kit.cli import Cli, Result
-from tests.runbooks import pages, test_vaultwarden
+from tests.runbooks import pages, test_vault, test_vaultwarden
 from vault_svc.adapters.jails.programs import SYSTEM
 
 FORM = ["## Symptom", "## Check", "## Fix", "## Verify"]
@@ -190,7 +190,7 @@ def test_page_has_the_form(page: str) -> None:
     found = [line for line in text.splitlines() if line in FORM]
     assert found == FORM
     played = {*SITUATIONS, *test_vaultwarden.SITUATIONS, "disk-full.md", "first-proof.md"}
-    played.add("freebsd-acceptance.md")
+    played |= {"freebsd-acceptance.md", *test_vault.SITUATIONS}
     assert page in played, "nobody executes this page"
     assert not re.search(r"^```(?!sh$|text$|$)", text, re.MULTILINE)
 

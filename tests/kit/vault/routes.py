@@ -49,6 +49,11 @@ def answered(asked: Request, now: Callable[[], str]) -> Found:  # noqa: PLR0911
         return _policy(asked, path.removeprefix("sys/policies/acl/"))
     if path.startswith("sys/internal/ui/mounts/"):
         return _mount_facts(asked, path.removeprefix("sys/internal/ui/mounts/"))
+    if path in {"sys/policies/acl", "sys/policies/acl/"}:
+        asked.enter()
+        return 200, whole({"keys": sorted([*asked.state.policies, "default", "root"])})
+    if path.startswith("sys/leases/revoke-prefix/"):
+        return _revoked(asked, path.removeprefix("sys/leases/revoke-prefix/"))
     if path.startswith(("sys/mounts/", "sys/auth/")):
         return _mounting(asked)
     for mount in sorted(asked.state.mounts, key=len, reverse=True):
@@ -126,7 +131,13 @@ def _minted(state: State, role_name: str, body: dict[str, Any]) -> dict[str, Any
         made = state.new_token(policies, ttl=period, renewable=True)
         return whole(auth=_granted(made))
     uses = [each for each in (body.get("num_uses"), role.get("token_num_uses")) if each]
-    made = state.new_token(policies, ttl=ttl, uses=min(uses, default=0), renewable=False)
+    made = state.new_token(
+        policies,
+        ttl=ttl,
+        uses=min(uses, default=0),
+        renewable=False,
+        path=f"auth/token/create/{role_name}",
+    )
     missing = [f'Policy "{name}" does not exist' for name in policies if name not in state.policies]
     return whole(auth=_granted(made), warnings=missing or None)
 
@@ -141,6 +152,9 @@ def _auth(asked: Request) -> Found:
         return 200, whole(auth=_granted(_logged_in(asked, state.auth[mount], mount)))
     asked.enter()
     name, _, leaf = rest.removeprefix("role/").removeprefix("certs/").partition("/")
+    if asked.method == "DELETE":
+        state.auth_roles.pop(f"{mount}/{name}", None)
+        return 204, None
     role = state.auth_roles.setdefault(f"{mount}/{name}", {"role_id": str(uuid.uuid4()), "ids": []})
     if leaf == "role-id":
         return 200, whole({"role_id": role["role_id"]})
@@ -169,8 +183,15 @@ def _logged_in(asked: Request, kind: str, mount: str) -> Token:
         }[kind]
         if right:
             policies = list(role.get("token_policies") or [])
-            return asked.state.new_token(policies, ttl=int(role.get("token_ttl") or 1200))
+            ttl = _seconds(role.get("token_ttl") or 1200)
+            return asked.state.new_token(policies, ttl=ttl, path=asked.path)
     raise Answer(400, "invalid role or secret ID" if kind == "approle" else "error validating")
+
+
+def _seconds(text: Any) -> int:
+    """Return 1200 for 1200, "1200" and "20m"."""
+    whole_text = str(text)
+    return int(whole_text[:-1]) * 60 if whole_text.endswith("m") else int(whole_text)
 
 
 def _wrapping(asked: Request) -> Found:
@@ -210,6 +231,14 @@ def _mount_facts(asked: Request, mount: str) -> Found:
         )
     options = {"version": "2"} if asked.state.mounts[mount] == 2 else None
     return 200, whole({"type": "kv", "options": options, "path": f"{mount}/"})
+
+
+def _revoked(asked: Request, prefix: str) -> Found:
+    asked.enter()
+    tokens = asked.state.tokens
+    for token in [each for each in tokens.values() if each.path.startswith(prefix)]:
+        del tokens[token.id]
+    return 204, None
 
 
 def _mounting(asked: Request) -> Found:

@@ -31,6 +31,7 @@ class Token:
     uses: int = 0
     renewable: bool = True
     accessor: str = field(default_factory=lambda: secrets.token_urlsafe(18))
+    path: str = ""
     born: float = field(default_factory=time.monotonic)
 
     def left(self) -> int:

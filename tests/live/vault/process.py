@@ -59,7 +59,7 @@ class Server:
             if not initialise:
                 return
             made = self.world.must("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
-            self._key = made["keys_base64"][0]
+            self.key = made["keys_base64"][0]
             self.world.root = made["root_token"]
             self.unseal()
         except BaseException:
@@ -103,7 +103,7 @@ class Server:
         self.world.must("PUT", "sys/seal", {})
 
     def unseal(self) -> None:
-        self.world.must("PUT", "sys/unseal", {"key": self._key})
+        self.world.must("PUT", "sys/unseal", {"key": self.key})
         end = time.monotonic() + _START_SECONDS
         while self.world.ask("GET", "sys/health")[0] != 200:
             assert time.monotonic() < end, "it does not become active"
