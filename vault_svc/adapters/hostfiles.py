@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from vault_svc.hazmat import hostfiles
+from vault_svc.hazmat import hostfiles, jail_view
 
 _UNSAFE: Final = "unsafe_base"
 _MAX_BYTES: Final = 4 * 1024 * 1024
@@ -19,11 +19,16 @@ class OperatorFiles:
         """Take the most bytes that are read."""
         self._max_bytes = max_bytes
 
-    def read(self, path: str) -> bytes | None:
-        """Return the content of a regular file; None where there is none."""
+    def read(self, path: str, *, container: int | None = None) -> bytes | None:
+        """Return the content of a regular file; None where there is none.
+
+        container: podman gives a bundle's directory to the root of the container's own user
+        namespace, who from inside has no way to it; the file must be root's all the same.
+        """
         directory, _, name = path.rpartition("/")
+        also = () if container is None else jail_view.root_outside(container)
         try:
-            with hostfiles.directory(directory or "/", _UNSAFE) as parent:
+            with hostfiles.directory(directory or "/", _UNSAFE, also=also) as parent:
                 return hostfiles.read_at(
                     parent, name, _UNSAFE, max_bytes=self._max_bytes, modes=_MODES
                 )

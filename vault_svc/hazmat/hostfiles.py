@@ -58,9 +58,9 @@ def split(path: str, code: str) -> tuple[str, ...]:
     return parts
 
 
-def _judge(fd: int, shown: str, code: str, *, last: bool) -> None:
+def _judge(fd: int, shown: str, code: str, *, last: bool, also: Collection[int] = ()) -> None:
     state = os.fstat(fd)
-    if state.st_uid not in {0, os.geteuid()}:
+    if state.st_uid not in {0, os.geteuid(), *also}:
         raise _refuse(code, shown, f"belongs to uid {state.st_uid}, not to us or root")
     # Sticky is enough on the way, because others cannot rename our entry; not where files stand.
     if state.st_mode & 0o022 and (last or not state.st_mode & stat.S_ISVTX):
@@ -71,12 +71,13 @@ def _judge(fd: int, shown: str, code: str, *, last: bool) -> None:
         raise _refuse(code, shown, "can be written to by others", hint)
 
 
-def open_directory(path: str, code: str) -> int:
+def open_directory(path: str, code: str, *, also: Collection[int] = ()) -> int:
     """Return a descriptor of the directory at path, whose whole way others could not change.
 
     Every component must be a real directory that belongs to root or to our effective uid and
     that neither group nor others may write to; sticky ones (as `/tmp`) pass on the way, not as
-    the last. Raises code, or FileNotFoundError where a component is missing.
+    the last. also: uids that the last one may belong to besides. Raises code, or
+    FileNotFoundError where a component is missing.
     """
     parts = split(path, code)
     fd = os.open("/", _LOOK if parts else _LIST)
@@ -89,7 +90,7 @@ def open_directory(path: str, code: str) -> int:
             child = _step(fd, part, shown, code, _LIST if last else _LOOK)
             os.close(fd)
             fd = child
-            _judge(fd, shown, code, last=last)
+            _judge(fd, shown, code, last=last, also=also if last else ())
     except BaseException:
         os.close(fd)
         raise
@@ -108,9 +109,9 @@ def _step(parent: int, name: str, shown: str, code: str, flags: int) -> int:
 
 
 @contextlib.contextmanager
-def directory(path: str, code: str) -> Iterator[int]:
+def directory(path: str, code: str, *, also: Collection[int] = ()) -> Iterator[int]:
     """Hold `open_directory(path, code)` open for a block."""
-    fd = open_directory(path, code)
+    fd = open_directory(path, code, also=also)
     try:
         yield fd
     finally:

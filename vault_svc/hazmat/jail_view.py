@@ -16,6 +16,7 @@ from typing import Final
 
 from vault_svc.domain.ids import SAME, IdMap, extents
 from vault_svc.domain.receipt import Owner
+from vault_svc.errors import ColibriError
 from vault_svc.hazmat.confine_error import Reason, Refused
 from vault_svc.hazmat.confine_walk import SEARCH, Root, Walk, root_from
 from vault_svc.hazmat.mounts import mount_id
@@ -103,6 +104,14 @@ def looked_into(pid: int, inside: str, walk: Walk) -> Iterator[View]:
     finally:
         for fd in held:
             os.close(fd)
+
+
+def root_outside(pid: int) -> tuple[int, ...]:
+    """Return the host's number of the root of a process's user namespace; none if it has none."""
+    try:
+        return (_ids(pid).outside(Owner(0, 0)).uid,)
+    except (OSError, ValueError, ColibriError):
+        return ()
 
 
 def _ids(pid: int) -> IdMap:

@@ -11,8 +11,11 @@ class HostFiles(Protocol):
     Raises `unsafe_base` where others could change the way to it, `no_space`, `read_only`.
     """
 
-    def read(self, path: str) -> bytes | None:
-        """Return the content of a regular file; None where there is none."""
+    def read(self, path: str, *, container: int | None = None) -> bytes | None:
+        """Return the content of a regular file; None where there is none.
+
+        container: a process whose user namespace's root, too, may own the file's directory.
+        """
         ...
 
     def write(self, path: str, content: bytes) -> None:

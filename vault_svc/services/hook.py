@@ -47,7 +47,7 @@ class Hook:
         state = oci.state(said)
         if state.jail is None:
             return None
-        config = self.files.read(f"{state.bundle}/config.json")
+        config = self.files.read(f"{state.bundle}/config.json", container=state.pid)
         if config is None:
             raise ColibriError(
                 "usage",

@@ -1,0 +1,94 @@
+"""Mutations of the spawner hook, of spawned agents and of the second layer."""
+
+from __future__ import annotations
+
+from tests.mutation.runner import Mutation
+
+RUN = "tests/hook/test_run.py::"
+OCI = "tests/hook/test_oci.py::"
+FILES = "tests/hook/test_files.py::"
+SPAWN = "tests/spawn/test_spawn.py::"
+LAYER = "tests/attack/test_second_layer.py::"
+
+HOOK = (
+    Mutation(
+        "the hook asks the engine",
+        "vault_svc/services/context.py",
+        "where = said or self._asked(tenant)",
+        "where = self._asked(tenant)",
+        (RUN + "test_a_root_that_is_not_the_registered_one_is_refused",),
+        "the spawner's root is what is proven; podman's lock is held meanwhile",
+    ),
+    Mutation(
+        "a start without secrets is not recorded",
+        "cli/cmd_hook.py",
+        "services.hook.carry_on(spawned, failure)",
+        "pass",
+        (RUN + "test_continue_lets_it_start_and_says_so_in_the_log",),
+        "continue is the operator's explicit, audited choice",
+    ),
+    Mutation(
+        "a hook that outlives its killer",
+        "vault_svc/hazmat/deadline.py",
+        "        tie()\n",
+        "",
+        (RUN + "test_killed_it_leaves_nobody_at_work",),
+        "an engine that kills the hook must not find its file written later",
+    ),
+    Mutation(
+        "a name twice in a state",
+        "vault_svc/domain/oci.py",
+        "if len(found) != len(pairs):",
+        "if False:",
+        (OCI + "test_what_no_runtime_says_is_refused",),
+        "two readers could take it for two jails",
+    ),
+    Mutation(
+        "state and bundle may disagree",
+        "vault_svc/domain/oci.py",
+        "if _jail(whole, what) != said.jail:",
+        "if False:",
+        (OCI + "test_state_and_bundle_must_name_the_same_jail",),
+        "one tenant's name with another's root",
+    ),
+    Mutation(
+        "somebody else's hook file is replaced",
+        "vault_svc/services/hook_install.py",
+        "if state is State.FOREIGN:",
+        "if False:",
+        (FILES + "test_somebody_elses_file_is_left",),
+        "install touches only what colibri wrote",
+    ),
+    Mutation(
+        "an ephemeral jail stays",
+        "vault_svc/services/spawn.py",
+        "            engine.destroy(what.jail)\n",
+        "",
+        (SPAWN + "test_nothing_runs_where_the_delivery_fails",),
+        "the jail goes with its agent on every way out",
+    ),
+    Mutation(
+        "an agent runs although nothing was delivered",
+        "vault_svc/services/spawn.py",
+        'if error.code != "no_collection":',
+        "if False:",
+        (SPAWN + "test_nothing_runs_where_the_delivery_fails",),
+        "no secrets, no agent",
+    ),
+    Mutation(
+        "a thread that is not restricted",
+        "vault_svc/hazmat/landlock.py",
+        "        _call(_RESTRICT, ctypes.c_int(ruleset), ctypes.c_uint32(0))\n",
+        "",
+        (LAYER + "test_d11_a_neighbours_jail_is_outside_too",),
+        "the second layer is on",
+    ),
+    Mutation(
+        "the writer is not guarded",
+        "vault_svc/adapters/delivery.py",
+        "return act() if self.no_second_layer else landlock.within(root.fd, act)",
+        "return act()",
+        (LAYER + "test_d11_a_careless_writer_is_stopped_by_the_layer_alone",),
+        "the layer is around the write itself",
+    ),
+)
