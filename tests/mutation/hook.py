@@ -28,14 +28,6 @@ HOOK = (
         "continue is the operator's explicit, audited choice",
     ),
     Mutation(
-        "a hook that outlives its killer",
-        "vault_svc/hazmat/deadline.py",
-        "        tie()\n",
-        "",
-        (RUN + "test_killed_it_leaves_nobody_at_work",),
-        "an engine that kills the hook must not find its file written later",
-    ),
-    Mutation(
         "a name twice in a state",
         "vault_svc/domain/oci.py",
         "if len(found) != len(pairs):",

@@ -176,7 +176,7 @@ def test_a_living_agents_jail_is_nobody_elses_to_sweep(acme):
 
 def test_nothing_runs_where_the_delivery_fails(acme):
     (acme.state / "credentials/embedded.age").unlink()
-    ran = spawn(acme, "/bin/echo", "ran")
+    ran = acme.run("spawn-agent", "acme", "--ephemeral", "--", "/bin/touch", "home/app/ran")
     assert (ran.status, ran.stdout) == (6, b"")
     assert ran.error["code"] == "credential_missing"
     assert acme.must("jail", "list", "--json").json["items"] == []
