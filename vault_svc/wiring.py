@@ -6,7 +6,7 @@ Everything is built when first asked for, so that a command pays only for what i
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,8 @@ from vault_svc.config import Settings
 from vault_svc.errors import ColibriError, not_initialised
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from vault_svc.adapters.registry.lazy import LazyRegistry
     from vault_svc.adapters.sources.embedded import EmbeddedSource
     from vault_svc.adapters.sources.vault.admin import VaultAdmin
@@ -62,7 +64,7 @@ class Services:
     def __init__(self, settings: Settings) -> None:
         """Take the settings; open nothing yet. Raises `usage` for defaults that are not there."""
         self.settings = settings
-        if settings.default_engine not in ENGINES:
+        if settings.default_engine not in ENGINES and settings.default_engine not in self._own:
             raise _unknown("jail engine (setting default_engine)", settings.default_engine, ENGINES)
         if settings.default_source not in SOURCES:
             raise _unknown("source (setting default_source)", settings.default_source, SOURCES)
@@ -488,15 +490,26 @@ class Services:
             raise _unknown("source with policies", name, ("vault",))
         return self._vault
 
+    @cached_property
+    def _own(self) -> Mapping[str, EntryPoint]:
+        """The operator's own engines: looked for only where another name than ours is meant."""
+        from vault_svc.adapters.jails import plugins
+
+        return plugins.found(ENGINES)
+
     def _engine(self, name: str) -> JailEngine:
-        if name not in ENGINES:
-            raise _unknown("jail engine", name, ENGINES)
+        if name not in ENGINES and name not in self._own:
+            raise _unknown("jail engine", name, (*ENGINES, *self._own))
         if name not in self._built_engines:
             self._built_engines[name] = self._build_engine(name)
         return self._built_engines[name]
 
     def _build_engine(self, name: str) -> JailEngine:
         settings = self.settings
+        if name not in ENGINES:
+            from vault_svc.adapters.jails import plugins
+
+            return plugins.load(self._own[name], settings.tree_bases)
         if name == "podman":
             from vault_svc.adapters.jails.podman import Options, PodmanEngine
 
@@ -536,7 +549,7 @@ class Services:
         return DirectoryEngine(settings.tree_bases)
 
     def _engines(self) -> Sequence[JailEngine]:
-        return [self._engine(name) for name in ENGINES]
+        return [self._engine(name) for name in (*ENGINES, *self._own)]
 
 
 def _import_what_writes() -> None:

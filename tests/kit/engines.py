@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from tests.kit import bastille as stand_ins
 from vault_svc.adapters.delivery import ConfinedDelivery
 from vault_svc.adapters.jails import bastille as freebsd
 from vault_svc.adapters.jails import nspawn as machines
+from vault_svc.adapters.jails import plugins
 from vault_svc.adapters.jails.bubblewrap import BubblewrapEngine
 from vault_svc.adapters.jails.directory import DirectoryEngine
 from vault_svc.adapters.jails.podman import Options, PodmanEngine
@@ -42,6 +44,7 @@ DIRECTORIES = ["bin", "usr/bin", "etc", "proc", "dev", "sys", "tmp", "run", "var
 IDLE = ["/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done"]
 """What a jail's first process does: nothing, and it ends when asked to, as an agent should."""
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples/chroot_engine.py"
 IMAGE = "localhost/colibri-test:base"
 
 
@@ -156,6 +159,28 @@ def bastille(top: Path, *, kind: str = "thin") -> Iterator[Place]:
     yield Place(engine, jails, top)
 
 
+@contextlib.contextmanager
+def own(top: Path) -> Iterator[Place]:
+    """The engine of examples/, installed as an operator would, and found by its entry point."""
+    if not ROOT:
+        pytest.skip("own: the example needs root")
+    site = top / "site"
+    (site / "own-1.dist-info").mkdir(parents=True)
+    (site / "own-1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1\n")
+    points = "[colibri.jail_engines]\nchroot = chroot_engine:ChrootEngine\n"
+    (site / "own-1.dist-info/entry_points.txt").write_text(points)
+    shutil.copy(EXAMPLE, site)
+    template = furnish(top / "template", OWNER)
+    sys.path.insert(0, str(site))
+    try:
+        engine = plugins.load(plugins.found(())["chroot"], [str(top / "jails")])
+        sys.modules["chroot_engine"].TEMPLATE = str(template)
+        yield Place(engine, top / "jails", top)
+    finally:
+        sys.path.remove(str(site))
+        sys.modules.pop("chroot_engine", None)
+
+
 @functools.cache
 def image() -> bytes:
     """Return a tar archive of a small root file system whose owner is OWNER."""
@@ -174,6 +199,7 @@ ENGINES: dict[str, Callable[[Path], contextlib.AbstractContextManager[Place]]] =
     "bubblewrap": functools.partial(trees, BubblewrapEngine),
     "podman": podman,
     "bastille": bastille,
+    "chroot": own,
 }
 if os.environ.get("COLIBRI_TEST_NEST"):
     ENGINES = {"nspawn": nspawn}

@@ -57,13 +57,15 @@ class Nest:
             check=False,
         )
 
-    def pytest(self, *argv: str, seconds: float) -> subprocess.CompletedProcess[str]:
+    def pytest(
+        self, *argv: str, seconds: float, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run tests of this checkout in the nest."""
-        line = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:randomly"]
+        line = [sys.executable, "-m", "pytest", "-q", "-n0"]
         script = 'cd "$1" && shift && exec "$@"'
         return self.run(
             "/bin/sh", "-c", script, "sh", str(CHECKOUT), *line, *argv,
-            seconds=seconds, **{INSIDE: "1"},
+            seconds=seconds, **environment, **{INSIDE: "1"},
         )  # fmt: skip
 
 
@@ -118,7 +120,7 @@ def _running(tree: Path) -> Iterator[int]:
     binds = [f"--bind={path}" for path in sorted(others) if os.stat(path).st_dev != device]
     line = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", f"--directory={tree}"]
     line += ["--machine=nest", "--capability=all", "--private-network", "--console=pipe"]
-    line += ["--tmpfs=/var/lib/machines:mode=0700", *binds, "--boot"]
+    line += ["--tmpfs=/var/lib/machines:mode=0700,size=300m", *binds, "--boot"]
     child = subprocess.Popen(
         [*line, "systemd.unit=colibri-nest.target"],
         stdin=subprocess.DEVNULL,

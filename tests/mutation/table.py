@@ -6,6 +6,7 @@ then the table follows the code.
 
 from __future__ import annotations
 
+from tests.mutation.containers import CONTAINERS
 from tests.mutation.hook import HOOK
 from tests.mutation.runner import Mutation
 from tests.mutation.vaultwarden import VAULTWARDEN
@@ -716,4 +717,13 @@ SECRETS = (
     ),
 )
 
-MUTATIONS = (*CONFINEMENT, *DOTENV_RULES, *RECORDS, *ACTS_IN_ORDER, *SECRETS, *VAULTWARDEN, *HOOK)
+MUTATIONS = (
+    *CONFINEMENT,
+    *DOTENV_RULES,
+    *RECORDS,
+    *ACTS_IN_ORDER,
+    *SECRETS,
+    *VAULTWARDEN,
+    *HOOK,
+    *CONTAINERS,
+)

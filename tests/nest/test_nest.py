@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -27,3 +28,17 @@ def test_nspawn_keeps_every_promise_of_an_engine(booted):
     assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-500:]
     assert passed(ran.stdout) >= 40
     assert "skipped: 0" in ran.stdout
+
+
+@pytest.mark.timeout(4000)
+def test_tenant_that_is_root_in_a_machine_gets_nothing_out_of_it(booted, capfd, record_property):
+    scale = os.environ.get("COLIBRI_TEST_RACE_SCALE", "1")
+    ran = booted.pytest(
+        "tests/attack/test_containers.py", seconds=3600, COLIBRI_TEST_RACE_SCALE=scale
+    )
+    with capfd.disabled():
+        print(*(line for line in ran.stdout.splitlines() if line.startswith("race ")), sep="\n")
+    assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-500:]
+    assert passed(ran.stdout) >= 25
+    assert "skipped: 0" in ran.stdout
+    record_property("raced_attempts", int(re.search(r"raced attempts: (\d+)", ran.stdout).group(1)))
