@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tests.mutation.containers import CONTAINERS
 from tests.mutation.hook import HOOK
+from tests.mutation.leases import LEASES
 from tests.mutation.runner import Mutation
 from tests.mutation.vaultwarden import VAULTWARDEN
 
@@ -726,4 +727,5 @@ MUTATIONS = (
     *VAULTWARDEN,
     *HOOK,
     *CONTAINERS,
+    *LEASES,
 )

@@ -191,7 +191,7 @@ def test_page_has_the_form(page: str) -> None:
     found = [line for line in text.splitlines() if line in FORM]
     assert found == FORM
     played = {*SITUATIONS, *test_vaultwarden.SITUATIONS, "disk-full.md", "first-proof.md"}
-    played |= {"freebsd-acceptance.md", *test_vault.SITUATIONS}
+    played |= {"freebsd-acceptance.md", "dynamic-secrets.md", *test_vault.SITUATIONS}
     assert page in played, "nobody executes this page"
     assert not re.search(r"^```(?!sh$|text$|$)", text, re.MULTILINE)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
 
@@ -18,7 +19,7 @@ def not_after(text: str) -> datetime | None:
         if text.lstrip().startswith("-----BEGIN"):
             return x509.load_pem_x509_certificate(raw).not_valid_after_utc
         found = load_ssh_public_identity(raw.strip())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         return None
     if not isinstance(found, SSHCertificate):
         return None
