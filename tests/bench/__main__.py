@@ -1,6 +1,6 @@
 """`make bench`: figures beside their baselines, measured in the same run.
 
-`python -m tests.bench [fleet|vaultwarden|vault] [TENANTS]`; all of them without a name.
+`python -m tests.bench [fleet|vaultwarden|vault|hook] [TENANTS]`; all of them without a name.
 """
 
 from __future__ import annotations
@@ -28,10 +28,17 @@ def _vault(tenants: int) -> None:
     vault.report(tenants)
 
 
+def _hook(jails: int) -> None:
+    from tests.bench import hook
+
+    hook.report(jails)
+
+
 BENCHES = {
     "fleet": (_fleet, 10_000),
     "vaultwarden": (_vaultwarden, 1_000),
     "vault": (_vault, 1_000),
+    "hook": (_hook, 100),
 }
 
 
