@@ -160,7 +160,7 @@ def test_what_cannot_be_leased_says_so_and_leaves_nothing(bare, mapping, code):
 def test_what_was_asked_for_in_vain_ends_at_once(place):
     """A jail that cannot be written must not fill the database with accounts."""
     place.must("lease", "add", "acme", "OTHER=database/creds/acme#username")
-    place.server.refused.add("database/creds/acme")
+    place.server.refused.add("database/creds/app")  # asked for after the other was made
     for _ in range(3):
         assert place.run("provision", "acme").error["code"] == "source_forbidden"
         assert place.server.accounts == set()
