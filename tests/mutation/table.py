@@ -10,6 +10,7 @@ from tests.mutation.containers import CONTAINERS
 from tests.mutation.hook import HOOK
 from tests.mutation.leases import LEASES
 from tests.mutation.runner import Mutation
+from tests.mutation.vault import VAULT
 from tests.mutation.vaultwarden import VAULTWARDEN
 
 STATIC = "tests/attack/test_static.py::"
@@ -728,4 +729,5 @@ MUTATIONS = (
     *HOOK,
     *CONTAINERS,
     *LEASES,
+    *VAULT,
 )

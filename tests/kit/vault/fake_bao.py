@@ -1,37 +1,32 @@
-"""As much of the program `bao` as the runbooks use, over the API of whatever server there is."""
+"""As much of the program `bao` as the runbooks use, over the API of whatever server there is.
+
+It is run as a program, often, so that it imports nothing but what Python brings.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def install(where: Path) -> Path:
     """Write the program; return its path."""
     program = where / "bao"
-    program.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n"
-        "from tests.kit.vault.fake_bao import main\nmain()\n"
-    )
+    program.write_text(f"#!{sys.executable} -I\nimport runpy\nrunpy.run_path({__file__!r}, "
+                       "run_name='__main__')\n")  # fmt: skip
     program.chmod(0o755)
     return program
 
 
 def main() -> None:
-    from tests.kit.vault.world import World
-
-    ca_file = os.environ.get("BAO_CACERT")
-    world = World(
-        os.environ["BAO_ADDR"], os.environ["BAO_TOKEN"], Path(ca_file) if ca_file else None
-    )
     options = dict(_option(word) for word in sys.argv[1:] if word.startswith("-") and word != "-")
     words = [word for word in sys.argv[1:] if not word.startswith("-") or word == "-"]
-    done = _ask(world, words, options) or {}
+    method, path, body = _request(words, options)
+    done = _asked(method, path, body, options.get("wrap-ttl", ""))
     if "wrap-ttl" in options:
         print(done["wrap_info"]["token"], end="")
     elif "field" in options:
@@ -45,31 +40,45 @@ def _option(word: str) -> tuple[str, str]:
     return name, value
 
 
-def _ask(  # noqa: PLR0911
-    world: Any, words: list[str], options: dict[str, str]
-) -> Any:
+def _asked(method: str, path: str, body: Any, wrap: str) -> dict[str, Any]:
+    headers = {"X-Vault-Token": os.environ["BAO_TOKEN"]}
+    headers |= {"X-Vault-Wrap-TTL": wrap} if wrap else {}
+    data = None if body is None else json.dumps(body).encode()
+    url = f"{os.environ['BAO_ADDR']}/v1/{path}"
+    request = urllib.request.Request(url, data, headers, method=method)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.loads(answer.read().strip() or b"{}")
+
+
+def _request(  # noqa: PLR0911
+    words: list[str], options: dict[str, str]
+) -> tuple[str, str, Any]:
     match words:
         case ["policy", "list"]:
-            return world.must("LIST", "sys/policies/acl")
+            return "LIST", "sys/policies/acl", None
         case ["policy", "write", name, "-"]:
-            return world.must("PUT", f"sys/policies/acl/{name}", {"policy": sys.stdin.read()})
+            return "PUT", f"sys/policies/acl/{name}", {"policy": sys.stdin.read()}
         case ["secrets", "enable", kind]:
             body = {"type": kind, "options": {"version": options["version"]}}
-            return world.must("POST", f"sys/mounts/{options['path']}", body)
+            return "POST", f"sys/mounts/{options['path']}", body
         case ["auth", "enable", kind]:
-            return world.must("POST", f"sys/auth/{kind}", {"type": kind})
+            return "POST", f"sys/auth/{kind}", {"type": kind}
         case ["operator", "unseal", key]:
-            return world.must("PUT", "sys/unseal", {"key": key})
+            return "PUT", "sys/unseal", {"key": key}
         case ["lease", "revoke", prefix]:
-            return world.must("PUT", f"sys/leases/revoke-prefix/{prefix}", {})
+            return "PUT", f"sys/leases/revoke-prefix/{prefix}", {}
         case ["read", path]:
-            return world.must("GET", path)
+            return "GET", path, None
         case ["delete", path]:
-            return world.must("DELETE", path)
+            return "DELETE", path, None
         case ["write", path, "-"]:
-            return world.must("POST", path, json.loads(sys.stdin.read()))
+            return "POST", path, json.loads(sys.stdin.read())
         case ["write", path, *pairs]:
-            body: dict[str, Any] = dict(pair.split("=", 1) for pair in pairs)
-            body |= {"token_policies": [body["token_policies"]]} if "token_policies" in body else {}
-            return world.must("POST", path, body, wrap=options.get("wrap-ttl", ""))
+            role: dict[str, Any] = dict(pair.split("=", 1) for pair in pairs)
+            role |= {"token_policies": [role["token_policies"]]} if "token_policies" in role else {}
+            return "POST", path, role
     raise SystemExit(f"this bao does not know {words}")
+
+
+if __name__ == "__main__":
+    main()

@@ -37,6 +37,8 @@ class Request:
 def answered(asked: Request, now: Callable[[], str]) -> Found:  # noqa: PLR0911
     """Return status and document; raise Answer for a refusal."""
     path = asked.path
+    if path.startswith("sys/leases/revoke-prefix/"):
+        return _revoked(asked, path.removeprefix("sys/leases/revoke-prefix/"))
     if (leased := leasing.answered(asked)) is not None:
         return leased
     if path.startswith("auth/token/"):
@@ -52,8 +54,6 @@ def answered(asked: Request, now: Callable[[], str]) -> Found:  # noqa: PLR0911
     if path in {"sys/policies/acl", "sys/policies/acl/"}:
         asked.enter()
         return 200, whole({"keys": sorted([*asked.state.policies, "default", "root"])})
-    if path.startswith("sys/leases/revoke-prefix/"):
-        return _revoked(asked, path.removeprefix("sys/leases/revoke-prefix/"))
     if path.startswith(("sys/mounts/", "sys/auth/")):
         return _mounting(asked)
     for mount in sorted(asked.state.mounts, key=len, reverse=True):
