@@ -73,7 +73,8 @@ VAULT = (
     Mutation(
         "id and name need not agree",
         HERE + "places.py",
-        "        if self.ref(ref.name).collection_id != ref.collection_id or not is_name(ref.name):\n",
+        "        if self.ref(ref.name).collection_id != ref.collection_id or not is_name(ref.name"
+        "):\n",
         "        if not is_name(ref.name):\n",
         (SOURCE + "test_a_row_of_another_mount_is_a_mismatch",),
         "a login at another mount would deliver its secrets",
