@@ -62,7 +62,7 @@ def rendered(
         text = _filled("lease.hcl", place).replace("@name@", tenant_id)
         text += lease_rules(leased[tenant_id])
         found.append(Document(places.lease_policy_of(tenant_id), POLICY, text))
-    return (*found, Document("audit-device", ADVICE, _filled("audit-device.md", place)))
+    return (*found, Document("audit-device", ADVICE, _filled("audit-device.txt", place)))
 
 
 def compared(client: Client, wanted: Sequence[Document]) -> tuple[Document, ...]:
