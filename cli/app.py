@@ -125,9 +125,15 @@ def main() -> None:
         status = _internal(error, as_json=as_json, verbose=verbose)
     if status == _INTERRUPTED:  # typer, too, returns this for Ctrl-C
         sys.stderr.write("\n" if sys.stderr.isatty() else "")
-        output.say("interrupted; run it again, it goes on where it stopped")
+        output.failure(_interrupted(), as_json=as_json)
     output.close_streams()
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _interrupted() -> ColibriError:
+    return ColibriError(
+        "interrupted", "stopped by the operator", hint="run it again, it goes on where it stopped"
+    )
 
 
 def _usage(error: typer.TyperException, *, as_json: bool) -> int:

@@ -51,16 +51,20 @@ def create_jail(
 
 @app.command("list")
 def list_jails(context: typer.Context, json: Json = False) -> None:
-    """List the jails of every engine.
+    """List the jails of every engine, and whose they are.
 
     Example: colibri jail list
     """
-    infos = session(context).services.jails.list()
+    jails = session(context).services.jails
+    infos, holders = jails.list(), jails.holders()
     if json:
-        output.listing("jail-list", (_body(info) for info in infos))
+        items = (_body(i) | {"tenant": holders.get((i.engine, i.name))} for i in infos)
+        output.listing("jail-list", items)
         return
-    rows = [(info.name, info.engine, _state(info), info.root) for info in infos]
-    output.table(("JAIL", "ENGINE", "STATE", "ROOT"), rows, empty="no jails")
+    rows = [
+        (i.name, i.engine, _state(i), holders.get((i.engine, i.name), "-"), i.root) for i in infos
+    ]
+    output.table(("JAIL", "ENGINE", "STATE", "TENANT", "ROOT"), rows, empty="no jails")
 
 
 @app.command("start")

@@ -215,7 +215,7 @@ def _report_all(outcomes: list[Outcome], as_json: bool, late: ColibriError | Non
     if as_json:
         output.listing("provision-all", (outcome_body(outcome) for outcome in outcomes))
     else:
-        shown = [outcome for outcome in outcomes if outcome.result != "unchanged"]
+        shown = [o for o in outcomes if o.result not in {"unchanged", "suspended"}]
         rows = [
             (o.tenant_id, o.result, str(o.receipt.generation) if o.receipt else "-", _reason(o))
             for o in shown

@@ -81,6 +81,7 @@ CODES: Final[dict[str, Code]] = {
     "audit_broken": Code(10, "the audit log was edited, cut, reordered or deleted"),
     "registry_corrupt": Code(10, "the registry cannot be read"),
     "registry_newer": Code(10, "the registry was written by a newer colibri"),
+    "interrupted": Code(130, "stopped by the operator", retryable=True),
 }
 
 

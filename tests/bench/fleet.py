@@ -83,7 +83,7 @@ class Fleet:
         """Give every collection five new values, through the store and under its lock."""
         self._revision += 1
         with unsynced():
-            store = Services(load(self.environ))._embedded._store
+            store = Services(load(self.environ))._embedded.store
             with store.writing() as parent:
                 for name in self.names:
                     store.store(parent, name, self._document(name, value))

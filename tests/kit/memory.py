@@ -130,7 +130,9 @@ class MemoryLocks:
         self.held: set[str] = set()
 
     @contextmanager
-    def hold(self, tenant_id: str, *, wait: bool = True) -> Iterator[None]:
+    def hold(
+        self, tenant_id: str, *, wait: bool = True, until: float | None = None
+    ) -> Iterator[None]:
         if tenant_id in self.held:
             raise ColibriError("busy", f"another process works on '{tenant_id}'", tenant=tenant_id)
         self.held.add(tenant_id)

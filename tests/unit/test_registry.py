@@ -166,7 +166,7 @@ def test_a_file_open_to_others_is_refused(path, opener, bad):
 @pytest.mark.parametrize("bad", [0o720, 0o702, 0o1777])
 def test_a_directory_others_can_write_to_is_refused(path, opener, bad):
     settled(path).parent.chmod(bad)
-    assert code_of(opener, path).code == "registry_corrupt"
+    assert code_of(opener, path).code == "unsafe_base"
 
 
 @openers

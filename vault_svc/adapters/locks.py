@@ -25,10 +25,13 @@ class FileLocks:
         self._timeout_seconds = timeout_seconds
 
     @contextmanager
-    def hold(self, tenant_id: str, *, wait: bool = True) -> Iterator[None]:
+    def hold(
+        self, tenant_id: str, *, wait: bool = True, until: float | None = None
+    ) -> Iterator[None]:
         """Hold a tenant's lock; raise `busy` when another process keeps it past the limit."""
         offset = lock_offset(tenant_id)
         deadline = time.monotonic() + (self._timeout_seconds if wait else 0.0)
+        deadline = deadline if until is None else min(deadline, until)
         pause = _FIRST_PAUSE
         while (token := self._acquire(offset)) is None:
             if time.monotonic() >= deadline:

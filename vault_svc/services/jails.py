@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from vault_svc.domain import names
 from vault_svc.domain.audit import Event
 from vault_svc.domain.receipt import Owner
+from vault_svc.domain.tenant import Status
 from vault_svc.errors import ColibriError
 from vault_svc.ports.delivery import JailRoot
 from vault_svc.ports.jail_engine import JailEngine, JailInfo, Ran
@@ -31,6 +32,15 @@ class Jails:
         """Return the jails of every engine, by name."""
         found = [info for engine in self.engines() for info in engine.list()]
         return sorted(found, key=lambda info: (info.name, info.engine))
+
+    def holders(self) -> dict[tuple[str, str], str]:
+        """Return this host's tenants that are not offboarded, by engine and jail."""
+        rows = self.context.registry.tenants(host=self.context.settings.host)
+        return {
+            (row.engine, row.jail): row.tenant_id
+            for row in rows
+            if row.status is not Status.OFFBOARDED
+        }
 
     def start(self, name: str, engine: str | None = None) -> JailInfo:
         """Let a jail run and audit it; raise `jail_not_found`."""

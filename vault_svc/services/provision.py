@@ -9,6 +9,7 @@ from itertools import groupby, islice
 
 from vault_svc.domain.audit import Event
 from vault_svc.domain.plan import Known, Outcome
+from vault_svc.domain.receipt import Receipt
 from vault_svc.domain.secret import CollectionRef, SecretSet
 from vault_svc.domain.tenant import Action, Status, Tenant, next_status
 from vault_svc.errors import ColibriError
@@ -31,7 +32,7 @@ class Provisioner:
         next_status(row, Action.PROVISION)
         if not self._lessees([row]):
             reference(row)
-        (outcome,) = self._source_group([row], options, wait=True)
+        (outcome,) = self._source_group([row], options)
         if outcome.error:
             raise outcome.error
         return outcome
@@ -39,14 +40,13 @@ class Provisioner:
     def everyone(self, options: Options) -> Iterator[Outcome]:
         """Deliver every tenant of this host that is not suspended or offboarded.
 
-        Yields one outcome a tenant, as it happens. Tenants whose lock another process holds
-        are tried again at the end, together: asking a server again for each would take longer.
+        Yields one outcome a tenant, as it happens; `suspended` for those that get nothing. Tenants
+        whose lock another process holds are tried again at the end, together: asking a server
+        again for each would take longer, and all of them share one lock_timeout_seconds.
         """
-        rows = [
-            row
-            for row in self.context.registry.tenants(host=self.context.settings.host)
-            if row.status in {Status.REGISTERED, Status.ACTIVE}
-        ]
+        every = self.context.registry.tenants(host=self.context.settings.host)
+        rows = [row for row in every if row.status in {Status.REGISTERED, Status.ACTIVE}]
+        yield from (_suspended(row) for row in every if row.status is Status.SUSPENDED)
         lessees = self._lessees(rows)
         served = [r for r in rows if r.collection_id is not None or r.tenant_id in lessees]
         idle = {row.tenant_id for row in rows} - {row.tenant_id for row in served}
@@ -57,16 +57,17 @@ class Provisioner:
         rows = [row for row in rows if row.tenant_id not in resting]
         busy, unchanged = [], 0
         for _source, group in groupby(sorted(rows, key=_by_source), key=lambda row: row.source):
-            for outcome in self._source_group(list(group), options, wait=False):
+            for outcome in self._source_group(list(group), options, until=0.0):
                 if outcome.error and outcome.error.code == "busy":
                     busy.append(outcome.tenant_id)
                     continue
                 unchanged += outcome.result == "unchanged"
                 yield outcome
         again = sorted(self.context.registry.rows(busy).values(), key=_by_source)
+        until = self.context.clock.monotonic() + self.context.settings.lock_timeout_seconds
         for _source, group in groupby(again, key=lambda row: row.source):
             # Locks are waited for in the order of ids, as everybody does: no two wait in a circle.
-            yield from self._source_group(list(group), options, wait=True)
+            yield from self._source_group(list(group), options, until=until)
         if unchanged and not options.dry_run:
             self.context.record(Event.UNCHANGED_SUMMARY, unchanged=unchanged)
 
@@ -84,10 +85,10 @@ class Provisioner:
     def count(self) -> int:
         """Return how many tenants `everyone` would try."""
         rows = self.context.registry.tenants(host=self.context.settings.host)
-        return sum(row.status in {Status.REGISTERED, Status.ACTIVE} for row in rows)
+        return sum(row.status is not Status.OFFBOARDED for row in rows)
 
     def _source_group(
-        self, rows: Sequence[Tenant], options: Options, *, wait: bool
+        self, rows: Sequence[Tenant], options: Options, *, until: float | None = None
     ) -> Iterator[Outcome]:
         if options.repair:
             rows, sound = self._split_drifted(rows)
@@ -95,7 +96,7 @@ class Provisioner:
         answers = _Answers(rows, self._resolve)
         remaining = iter(rows)
         while batch := list(islice(remaining, self.context.settings.batch_size)):
-            yield from self._locked(batch, answers, options, wait=wait)
+            yield from self._locked(batch, answers, options, until=until)
 
     def _resolve(self, listed: Sequence[Tenant]) -> Iterator[tuple[Tenant, Answer]]:
         """Yield each row as it is now with what the source has for it; never fewer than listed.
@@ -140,13 +141,13 @@ class Provisioner:
         answers: _Answers,
         options: Options,
         *,
-        wait: bool,
+        until: float | None,
     ) -> Iterator[Outcome]:
         with ExitStack() as locks:
             mine = []
             for row in rows:
                 try:
-                    locks.enter_context(self.context.locks.hold(row.tenant_id, wait=wait))
+                    locks.enter_context(self.context.locks.hold(row.tenant_id, until=until))
                 except ColibriError as error:
                     answers.skip(row)
                     yield failed(row.tenant_id, error)
@@ -189,15 +190,19 @@ class Provisioner:
     def _split_drifted(self, rows: Sequence[Tenant]) -> tuple[list[Tenant], list[Outcome]]:
         """Leave out tenants whose file agrees with its receipt: repair asks no source for them.
 
-        An open intent is drift too: the file may be that of a run that crashed (decision 11).
+        An open intent is drift too: the file may be that of a run that crashed (decision 11). What
+        was never delivered, or taken out since, cannot have drifted: it is left to provision.
         """
         ids = [row.tenant_id for row in rows]
         newest, intents = self.context.registry.newest(ids), self.context.registry.open_intents(ids)
         drifted, sound = [], []
         for row in rows:
+            settled, receipt = not intents.get(row.tenant_id), newest.get(row.tenant_id)
+            if settled and not isinstance(receipt, Receipt):
+                sound.append(Outcome(row.tenant_id, "not_delivered"))
+                continue
             try:
-                settled = not intents.get(row.tenant_id)
-                sound_file = settled and agrees(self.context, row, newest.get(row.tenant_id))
+                sound_file = settled and agrees(self.context, row, receipt)
             except ColibriError:
                 sound_file = False
             if sound_file:
@@ -253,3 +258,7 @@ def _unanswered(row: Tenant) -> ColibriError:
         f"source '{row.source}' gave no answer for collection '{row.collection}'",
         hint="run it again; nothing was changed",
     )
+
+
+def _suspended(row: Tenant) -> Outcome:
+    return Outcome(row.tenant_id, "suspended")

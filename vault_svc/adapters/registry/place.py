@@ -36,9 +36,12 @@ def sqlite_path(url: str) -> str | None:
 
 
 def check(path: str) -> None:
-    """Raise `registry_corrupt` for a file that is not ours alone, `usage` for a missing one."""
+    """Raise `registry_corrupt` for a file that is not ours alone, `usage` for a missing one.
+
+    Raises `unsafe_base` where others may change the directory it is in.
+    """
     try:
-        private.check_directory(str(Path(path).parent), "registry_corrupt", private.OTHERS_WRITE)
+        private.check_directory(str(Path(path).parent), "unsafe_base", private.OTHERS_WRITE)
         found = private.check_file(path, "registry_corrupt")
     except FileNotFoundError:
         raise not_initialised(path) from None
@@ -66,9 +69,9 @@ def making(path: str) -> Iterator[str | None]:
     directory, fresh = str(Path(path).parent), f"{path}.new"
     try:
         try:
-            private.check_directory(directory, "registry_corrupt", private.OTHERS_WRITE)
+            private.check_directory(directory, "unsafe_base", private.OTHERS_WRITE)
         except FileNotFoundError:
-            private.make_directory(directory, "registry_corrupt")
+            private.make_directory(directory, "unsafe_base")
         with private.locked_directory(directory):
             if exists(path):
                 yield None
