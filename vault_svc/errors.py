@@ -99,6 +99,8 @@ HINTS: Final[dict[str, str]] = {
     "server_mismatch": "check the source's address; nothing was delivered",
     "collection_not_found": "colibri secret set makes a collection",
     "collection_taken": "choose another name",
+    "jail_not_found": "colibri jail list",
+    "jail_not_running": "colibri jail start, then run it again",
     "owner_unmapped": "run colibri as root, or leave --owner out",
     "unsafe_base": "colibri doctor; let only root or yourself write above the jails",
     "path_missing": "make the directory, then run it again",

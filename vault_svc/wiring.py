@@ -291,7 +291,7 @@ class Services:
             source=self._source,
             engine=self._engine,
             leases=RegistryLeases(self._registry),
-            lease_tokens=SealedFileTokens(self._embedded.store),
+            lease_tokens=SealedFileTokens(lambda: self._embedded.store),
             lease_source=lambda: self._lease_source,
         )
 

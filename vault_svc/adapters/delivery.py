@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy as twin
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -188,7 +188,7 @@ class ConfinedDelivery:
         `/`: a base that was moved meanwhile ends in `tampered`, not in a receipt.
         """
         with holding(self._bases) as held:
-            within = copy.copy(self)
+            within = twin(self)
             within._held = held  # noqa: SLF001 - a copy of this very object
             yield within
 

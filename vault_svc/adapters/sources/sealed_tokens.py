@@ -6,11 +6,15 @@ The store's identity rotation re-encrypts every age file of its directory, so th
 from __future__ import annotations
 
 import json
-from typing import Final
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
-from vault_svc.adapters.sources.embedded_store import EmbeddedStore
 from vault_svc.domain.secret import SecretValue
 from vault_svc.errors import ColibriError
+
+if TYPE_CHECKING:
+    from vault_svc.adapters.sources.embedded_store import EmbeddedStore
 
 _PREFIX: Final = "lease-token."
 """The full stop keeps it apart: no collection's name has one."""
@@ -19,9 +23,13 @@ _PREFIX: Final = "lease-token."
 class SealedFileTokens:
     """SealedTokens over the embedded store's directory."""
 
-    def __init__(self, store: EmbeddedStore) -> None:
-        """Take the store whose identity seals."""
-        self._store = store
+    def __init__(self, store: Callable[[], EmbeddedStore]) -> None:
+        """Take what opens the store whose identity seals: few commands need it."""
+        self._opened = store
+
+    @cached_property
+    def _store(self) -> EmbeddedStore:
+        return self._opened()
 
     def put(self, tenant_id: str, accessor: str, token: SecretValue) -> None:
         """Keep a tenant's token, durably, in place of the one before."""
