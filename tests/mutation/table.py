@@ -526,7 +526,7 @@ ACTS_IN_ORDER = (
     Mutation(
         "empty collection delivered",
         BATCH,
-        "if not resolved.values and not self._options.allow_empty:",
+        "if not resolved.values and not may_be_empty:",
         "if False:",
         (ACTS + "test_an_empty_collection_takes_nothing_away",),
         "an empty answer is not a success",
@@ -651,7 +651,7 @@ SECRETS = (
     ),
     Mutation(
         "an error's own words shown",
-        "cli/app.py",
+        "cli/faults.py",
         'f"{type(error).__name__} at {where}"',
         'f"{error!r} at {where}"',
         ("tests/unit/test_cli_errors.py::test_a_fault_is_told_by_type_and_place_only",),

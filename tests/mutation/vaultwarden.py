@@ -106,7 +106,7 @@ VAULTWARDEN = (
     Mutation(
         "hidden passwords not noticed",
         HERE + "answers.py",
-        "isinstance(value, str) and not shown.get(name):\n",
+        "isinstance(value, str) and shown.get(name) in _NOTHING:\n",
         "False:\n",
         (ANSWERS + "test_a_silently_missing_password_breaks_that_collection_alone",),
         "a login without its password",
