@@ -74,10 +74,10 @@ def states(documents) -> dict[str, str]:
 def test_applied_twice_writes_once_and_then_agrees(world):
     world.put("acme", {"A": "1"})
     admin, operator = place.admin(world), SecretValue(world.root)
-    first = states(admin.applied(["beta"], [], operator))
+    first = states(admin.applied(["beta"], [], {}, operator))
     assert first["colibri-tenant-acme"] == first["colibri-tenant-beta"] == "written"
-    assert set(states(admin.applied(["beta"], [], operator)).values()) == {"same"}
-    assert set(states(admin.compared(["beta"], [], None)).values()) == {"same"}
+    assert set(states(admin.applied(["beta"], [], {}, operator)).values()) == {"same"}
+    assert set(states(admin.compared(["beta"], [], {}, None)).values()) == {"same"}
 
 
 def test_drift_is_shown_as_a_diff_and_mended(world):
@@ -91,7 +91,7 @@ def test_drift_is_shown_as_a_diff_and_mended(world):
                "allowed_policies": ["admin"]})  # fmt: skip
     world.must("DELETE", "sys/policies/acl/colibri-tenant-beta")
     admin = place.admin(world)
-    found = {each.name: each for each in admin.compared(["beta"], [], None)}
+    found = {each.name: each for each in admin.compared(["beta"], [], {}, None)}
     assert states(found.values()) == {
         "colibri-orchestrator": "same",
         "colibri-tenant": "differs",
@@ -100,14 +100,14 @@ def test_drift_is_shown_as_a_diff_and_mended(world):
     }
     assert f'-path "{world.mount}/data/*"' in found["colibri-tenant-acme"].difference
     assert '-  "allowed_policies": [' in found["colibri-tenant"].difference
-    admin.applied(["beta"], [], SecretValue(world.root))
-    assert set(states(admin.compared(["beta"], [], None)).values()) == {"same"}
+    admin.applied(["beta"], [], {}, SecretValue(world.root))
+    assert set(states(admin.compared(["beta"], [], {}, None)).values()) == {"same"}
 
 
 def test_who_has_left_gets_no_policy_again(world):
     for name in ("acme", "gone"):
         world.put(name, {"A": "1"})
-    done = states(place.admin(world).applied(["acme"], ["gone"], SecretValue(world.root)))
+    done = states(place.admin(world).applied(["acme"], ["gone"], {}, SecretValue(world.root)))
     assert "colibri-tenant-gone" not in done
     assert world.ask("GET", "sys/policies/acl/colibri-tenant-gone")[0] == 404
 
@@ -119,6 +119,6 @@ def test_our_own_account_may_install_nothing(world):
     with source.sessions.open(source.account()) as session:
         token = session.client.wire.token
         with pytest.raises(ColibriError) as caught:
-            place.admin(world).applied(["acme"], [], SecretValue(token))
+            place.admin(world).applied(["acme"], [], {}, SecretValue(token))
     assert caught.value.code == "source_forbidden"
     assert world.ask("GET", "sys/policies/acl/colibri-tenant-acme")[0] == 404
