@@ -60,6 +60,10 @@ def modules(package) -> Iterator:
             yield importlib.import_module(found.name)
 
 
+# What hazmat hands to spawn-agent, with no adapter of its own; tests/spawn and tests/crash have it.
+OF_HAZMAT = {"Held", "Signals"}
+
+
 @functools.cache
 def ports() -> dict[str, type]:
     """Return every Protocol of vault_svc.ports."""
@@ -68,7 +72,7 @@ def ports() -> dict[str, type]:
         for module in modules(vault_svc.ports)
         for name, kind in vars(module).items()
         if inspect.isclass(kind) and getattr(kind, "_is_protocol", False)
-        if kind.__module__ == module.__name__
+        if kind.__module__ == module.__name__ and name not in OF_HAZMAT
     }
 
 
@@ -124,6 +128,16 @@ NOT_CALLED = {
     ("CredentialStore", "delete"),
     ("SecretWriter", "create"),
 }
+# Not reached here: they need a lease server, running jails or an engine's directory. What they
+# hold is hunted in test_leases.py; tests/leases, tests/hook and tests/spawn fail them otherwise.
+ELSEWHERE = {
+    "LeaseBook.tenants", "LeaseBook.record", "LeaseBook.change_variables", "LeaseBook.forget",
+    "HostFiles.read", "HostFiles.write", "HostFiles.remove",
+    "JailEngine.pid_of", "JailEngine.attach",
+    "SpawnRecords.add", "SpawnRecords.abandoned", "IdentityRotator.rotate_identity",
+    *(f"SealedTokens.{each}" for each in ("put", "get", "drop")),
+}  # fmt: skip
+SERVER_ONLY = {"LeaseSource", "SourcePolicies"}
 LOGIN = ("source", "login", "vaultwarden", "--server", "https://127.0.0.1:9", "--organization", "A")
 CALLS = (
     ("init",),
@@ -240,7 +254,8 @@ def test_a_failing_step_repeats_no_secret(lived, monkeypatch, port, member, capf
     captured = capfd.readouterr()
     assert not marks.find((captured.out + captured.err).encode())
     assert hunter.in_tree(lived.state, marks) == set()
-    assert failed or (port, member) in NOT_CALLED, "no command reaches it: prove it another way"
+    excused = (port, member) in NOT_CALLED or f"{port}.{member}" in ELSEWHERE
+    assert failed or excused or port in SERVER_ONLY, "no command reaches it: prove it another way"
 
 
 @pytest.mark.parametrize("number", range(len(KINDS)))
