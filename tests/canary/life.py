@@ -209,9 +209,11 @@ def live(host: Host) -> Iterator[str]:
         both_ways(host, "source", action, "vaultwarden", status=None)
     both_ways(host, "lease", "add", "other", "DB_USER=database/creds/app#username")
     both_ways(host, "lease", "list")
-    both_ways(host, "renew")
+    both_ways(host, "renew", status=9)  # no server is logged in to
     both_ways(host, "lease", "remove", "other", "DB_USER", status=None)
     yield "server"
+    _spawned(host)
+    yield "spawned"
     for action in ("suspend", "resume", "provision", "revoke", "offboard"):
         both_ways(host, action, "acme")
     host.colibri("provision", "acme", status=5)
@@ -222,12 +224,36 @@ def live(host: Host) -> Iterator[str]:
     yield "gone"
 
 
+def _spawned(host: Host) -> None:
+    """Jails, hooks and agents; what this host has no engine for is refused, and hunted too."""
+    root, hooks = str(host.env_file("acme").parent), str(host.around / "hooks.d")
+    for words in (
+        ("jail", "start", "acme"),
+        ("jail", "run", "acme", "/bin/true"),
+        ("jail", "stop", "acme"),
+        ("hook", "run", "--jail", "acme", "--root", root),
+        ("hook", "oci"),
+        ("hook", "nspawn", "nobody"),
+        ("hook", "bastille", "nobody"),
+        ("hook", "show", "podman", "--directory", hooks),
+        ("hook", "install", "podman", "--directory", hooks),
+        ("hook", "uninstall", "podman", "--directory", hooks),
+        ("source", "policies", "vault"),
+    ):
+        both_ways(host, *words, status=None)
+    vault = ("--server", "https://127.0.0.1:9")
+    pair = "".join(f"{host.value(name)}\n" for name in ("role id", "secret id"))
+    host.colibri("-v", "source", "login", "vault", *vault, stdin=pair, status=None)
+    host.colibri("spawn-agent", "acme", "--", "/bin/true", status=None)
+    host.colibri("spawn-local", "acme", "--", "/bin/true", status=None)
+
+
 def commands_lived(host: Host) -> set[str]:
     """Return the commands that were run, as the application names them."""
     found = set()
     for said in host.said:
         words = [word for word in said.arguments if not word.startswith("-")]
-        groups = {"secret": 2, "key": 3, "audit": 2, "jail": 2, "source": 2, "lease": 2}
+        groups = {"secret": 2, "key": 3, "audit": 2, "jail": 2, "source": 2, "lease": 2, "hook": 2}
         depth = 3 if words[:2] == ["source", "login"] else groups.get(words[0], 1)
         found.add(" ".join(words[:depth]))
     return found
