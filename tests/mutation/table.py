@@ -690,7 +690,9 @@ SECRETS = (
         "vault_svc/domain/secret.py",
         'return "SecretValue(hidden)"',
         'return f"SecretValue({self.__text})"',
-        ("tests/contract/test_source_contract.py::test_a_found_set_does_not_show_its_values[embedded]",),
+        (
+            "tests/contract/test_source_contract.py::test_a_found_set_does_not_show_its_values[embedded]",
+        ),
         "a type that cannot print itself by accident",
     ),
     Mutation(

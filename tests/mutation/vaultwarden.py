@@ -140,7 +140,9 @@ VAULTWARDEN = (
         HERE + "source.py",
         "        if found.name != ref.name:\n",
         "        if False:\n",
-        ("tests/contract/test_source_contract.py::test_a_name_with_another_id_is_a_mismatch[vaultwarden]",),
+        (
+            "tests/contract/test_source_contract.py::test_a_name_with_another_id_is_a_mismatch[vaultwarden]",
+        ),
         "name and id must agree at each delivery",
     ),
     Mutation(
