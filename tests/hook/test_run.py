@@ -157,16 +157,21 @@ def _held(cli: Cli):
 
 def test_an_answer_comes_in_time_and_leaves_nobody_at_work(acme):
     acme.settings["COLIBRI_HOOK_TIMEOUT_SECONDS"] = "1"
+    others = _children()
     with _held(acme):
         before = time.monotonic()
         answer = hook(acme)
         took = time.monotonic() - before
     assert (answer.status, answer.error["code"]) == (10, "hook_timeout")
     assert took < 10
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert _children() <= others
     time.sleep(0.2)
     assert not env_file(acme).exists()
+
+
+def _children() -> set[str]:
+    """This process's own, dead ones too; other tests of the worker may have left some."""
+    return set(Path("/proc/thread-self/children").read_text().split())
 
 
 def test_a_late_delivery_can_be_waived_and_that_is_recorded(acme):

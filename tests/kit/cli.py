@@ -135,7 +135,8 @@ class Cli:
 
     def jail_root(self, jail: str) -> Path:
         """Where the directory jail lies; `jail list` would need a registry that tests break."""
-        return self.state / "jails" / jail / "root"
+        base = self.settings.get("COLIBRI_JAIL_ROOT_BASE", f"{self.state}/jails")
+        return Path(base.partition(":")[0]) / jail / "root"
 
 
 @contextmanager
