@@ -72,7 +72,7 @@ class Services:
         self._closing = ExitStack()
 
     def close(self) -> None:
-        """Log out where a run logged in."""
+        """Log out where a run logged in, and give the registry's connections back."""
         self._closing.close()
 
     def initialise(self) -> tuple[str, ...]:
@@ -299,12 +299,15 @@ class Services:
     def _registry(self) -> LazyRegistry:
         from vault_svc.adapters.registry.lazy import LazyRegistry
 
-        return LazyRegistry(
+        registry = LazyRegistry(
             self.settings.db_url,
             self.settings.db_path,
             busy_timeout_seconds=self.settings.db_busy_timeout_seconds,
             receipts_kept=self.settings.receipts_kept,
         )
+        # Closing checkpoints: at a set place of the run, not when the collector comes by.
+        self._closing.callback(registry.dispose)
+        return registry
 
     @cached_property
     def _audit(self) -> AuditLog:
