@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
 import json
 import secrets
@@ -14,6 +15,7 @@ from pathlib import Path
 
 # A value cut to its first or last piece is a leak as well; 12 of 62 letters are 71 bits.
 PIECE = 12
+BLOCK = 1 << 14
 _ALNUM = string.ascii_letters + string.digits
 _BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 
@@ -56,6 +58,7 @@ class Marks:
 
     pieces: dict[str, list[bytes]] = field(default_factory=dict)
     _needles: dict[bytes, str] = field(default_factory=dict)
+    _searched: dict[bytes, frozenset[str]] = field(default_factory=dict)
 
     def add(self, name: str, *secret: str | bytes) -> None:
         """Mark a secret; a long one by its first and last pieces."""
@@ -64,9 +67,25 @@ class Marks:
             ends = {raw} if len(raw) < 2 * PIECE else {raw[:PIECE], raw[-PIECE:]}
             self.pieces.setdefault(name, []).extend(sorted(ends))
         self._needles.clear()
+        self._searched.clear()
 
     def find(self, data: bytes) -> set[str]:
         """Return the names of the secrets of which data holds a piece, in any shape."""
+        self._shape()
+        if len(data) <= BLOCK:
+            return self._search(data)
+        # Databases are mostly what they were at the last look: a block is searched once.
+        overlap = max(map(len, self._needles), default=1) - 1
+        found: set[str] = set()
+        for start in range(0, len(data), BLOCK):
+            block = data[start : start + BLOCK + overlap]
+            key = hashlib.sha256(block).digest()
+            if key not in self._searched:
+                self._searched[key] = frozenset(self._search(block))
+            found |= self._searched[key]
+        return found
+
+    def _shape(self) -> None:
         if not self._needles:
             self._needles = {
                 shape: name
@@ -74,6 +93,8 @@ class Marks:
                 for piece in pieces
                 for shape in shapes(piece)
             }
+
+    def _search(self, data: bytes) -> set[str]:
         # One fast search for each needle: an alternation of thousands would be far slower.
         return {name for needle, name in self._needles.items() if needle in data}
 

@@ -13,7 +13,7 @@ import urllib.parse
 import pytest
 
 from tests.canary import hunter, life
-from tests.canary.marks import Marks, fresh_value, host_key_marks, identity_marks
+from tests.canary.marks import BLOCK, Marks, fresh_value, host_key_marks, identity_marks
 
 pytestmark = pytest.mark.canary
 
@@ -60,6 +60,19 @@ def test_every_shape_is_known(encoding):
     around = b"\x00some line before " + ENCODINGS[encoding](value) + b" and after\n"
     assert made.find(around) == {"planted"}
     assert made.find(ENCODINGS[encoding](fresh_value())) == set()
+
+
+@pytest.mark.parametrize("at", [0, BLOCK - 40, BLOCK - 1, BLOCK, 2 * BLOCK - 7, 3 * BLOCK])
+def test_a_large_file_hides_nothing_at_the_edges_of_its_blocks(at):
+    value, made = fresh_value(), Marks()
+    made.add("planted", value)
+    blank = bytes(4 * BLOCK)
+    assert made.find(blank) == set()
+    encoded = value.encode("utf-16-le")
+    assert made.find(blank[:at] + encoded + blank[at:]) == {"planted"}
+    assert made.find(blank) == set()
+    made.add("planted later", "\0" * 12)
+    assert made.find(blank) == {"planted later"}
 
 
 @pytest.mark.parametrize("where", ["cmdline", "environ"])
