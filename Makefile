@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: proof test suite lint bench clean setup setup-dev lock crash attack live
+.PHONY: proof test suite full lint bench clean setup setup-dev lock crash attack live
 
 proof: $(READY)  ## the main job, end to end, on embedded defaults
 	$(BIN)/colibri first-proof
@@ -14,6 +14,9 @@ test: lint suite  ## lint, types, import rules and the whole suite
 
 suite: $(DEV_READY)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+
+full: lint  ## the suite with every combination, longer than CI may take
+	COLIBRI_TEST_FULL=1 $(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 lint: $(DEV_READY)
 	$(BIN)/ruff check .

@@ -13,10 +13,16 @@ import pytest
 from tests.kit.cli import Cli
 from tests.kit.places import private_directory
 
+LATER = pytest.StashKey[int]()
 ALLOWED_SKIPS = Path(__file__).with_name("allowed-skips.txt")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not os.environ.get("COLIBRI_TEST_FULL"):
+        later = [item for item in items if item.get_closest_marker("full")]
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=later)
+        config.stash[LATER] = len(later)
     if os.geteuid() == 0:
         return
     skip = pytest.mark.skip(reason="needs root")
@@ -36,6 +42,8 @@ def _allowed() -> re.Pattern[str]:
 def pytest_terminal_summary(terminalreporter, exitstatus, config) -> None:
     skipped = terminalreporter.stats.get("skipped", [])
     terminalreporter.write_line(f"skipped: {len(skipped)} (reasons above)")
+    later = config.stash.get(LATER, 0)
+    terminalreporter.write_line(f"left to make full: {later}")
     # Told here: under xdist the conftest files below are the workers' alone.
     passed = terminalreporter.stats.get("passed", [])
     for name in ("raced_attempts", "kill points"):
@@ -49,7 +57,15 @@ def _property(report: pytest.TestReport, name: str) -> int:
     return sum(int(value.split()[-1]) for value in values)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error) -> None:
+    """Take from an xdist worker what only it knows: each collects the whole suite."""
+    node.config.stash[LATER] = getattr(node, "workeroutput", {}).get("left_to_full", 0)
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_to_full"] = session.config.stash.get(LATER, 0)
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if not os.environ.get("COLIBRI_TEST_SKIPS_ENFORCED") or reporter is None:
         return

@@ -139,6 +139,7 @@ SCENARIOS = {
             _delivered,
             floor=30,
             stdin=NEW,
+            share=3,
             repeats=False,  # each setting of a value is logged
             moment=_store_moment,
             settled=_store_settled,
@@ -167,6 +168,7 @@ SCENARIOS = {
             ("register-tenant", "acme", "--tier", "scratch"),
             _jail_only,
             floor=45,
+            share=3,
             again=(0, 7),
         ),
     )

@@ -79,6 +79,7 @@ def test_eight_processes_provision_everything_at_once(delivered):
     _everything_is_delivered(delivered)
 
 
+@pytest.mark.full
 def test_processes_provision_single_tenants_at_once(delivered, double):
     """Two of them the same one: a session each, and one delivery of each tenant."""
     double.log.clear()

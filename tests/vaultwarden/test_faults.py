@@ -141,6 +141,7 @@ def test_a_login_that_is_cut_off_looks_like_success_and_says_nothing(double, tmp
     assert (said.status, said.out, said.err) == (0, "", "")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("fault", [Status(500, "boom"), Truncated()])
 def test_a_login_whose_sync_fails_is_a_login_with_an_empty_vault(double, tmp_path, fault):
     double.add_login(double.add_collection("acme"), "API_KEY", "s")
@@ -150,6 +151,7 @@ def test_a_login_whose_sync_fails_is_a_login_with_an_empty_vault(double, tmp_pat
     assert client.run("status").json()["lastSync"] is None
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("code", [401, 403])
 def test_a_refused_call_logs_bw_out(double, tmp_path, code):
     client = ready(double, tmp_path)
@@ -167,6 +169,7 @@ def test_a_redirect_to_plain_http_carries_the_secret_there(double, tmp_path):
         assert elsewhere.log.seen() == {"theirs"}
 
 
+@pytest.mark.full
 def test_spoiled_parts_are_missing_and_only_stderr_tells(double, tmp_path):
     acme = double.add_collection("acme")
     for part in ("key", "password", "notes", "field", "name"):
@@ -182,6 +185,7 @@ def test_spoiled_parts_are_missing_and_only_stderr_tells(double, tmp_path):
     assert "value" not in found["field"]["fields"][0]
 
 
+@pytest.mark.full
 def test_another_organisation_key_decrypts_nothing(double, tmp_path):
     acme = double.add_collection("acme")
     double.add_login(acme, "OWN", "v")
@@ -194,6 +198,7 @@ def test_another_organisation_key_decrypts_nothing(double, tmp_path):
     assert client.list("collections").json() == []
 
 
+@pytest.mark.full
 def test_a_new_stamp_ends_tokens(double, tmp_path):
     client = ready(double, tmp_path)
     double.new_stamp()
@@ -201,6 +206,7 @@ def test_a_new_stamp_ends_tokens(double, tmp_path):
     assert client.run("status").json()["status"] == "unauthenticated"
 
 
+@pytest.mark.full
 def test_a_clock_behind_hides_a_change_from_a_plain_sync(double, tmp_path):
     client = ready(double, tmp_path)
     double.set_clock(-3600)

@@ -21,10 +21,12 @@ HEADER = (
     b"# Written by colibri, profile shell, only for shells. Changes made here are overwritten.\n"
 )
 WAYS = [
-    (bw.OLDER, "serve", "pbkdf2"),
     (bw.NEWEST, "serve", "argon2id"),
-    (bw.OLDER, "cli", "argon2id"),
-    (bw.NEWEST, "cli", "pbkdf2"),
+    (bw.OLDER, "cli", "pbkdf2"),
+    *(
+        pytest.param(*way, marks=pytest.mark.full)
+        for way in ((bw.OLDER, "serve", "pbkdf2"), (bw.NEWEST, "cli", "argon2id"))
+    ),
 ]
 
 
