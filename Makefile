@@ -33,7 +33,7 @@ crash: $(DEV_READY)  ## the full sweep: killed at every call, not only the state
 attack: $(DEV_READY)  ## the races, at length
 	COLIBRI_TEST_RACE_SCALE=10 $(BIN)/python -m pytest tests/attack
 
-live: $(DEV_READY)  ## the same behaviour against real servers: VAULTWARDEN_BIN or VAULTWARDEN_URL
+live: $(DEV_READY)  ## the same behaviour against real servers: see CONTRIBUTING.md
 	$(BIN)/python -m pytest tests/live
 
 setup: $(READY)
