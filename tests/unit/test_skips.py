@@ -66,7 +66,32 @@ def project(tmp_path):
     return run
 
 
-WAYS = pytest.mark.parametrize("options", [(), ("-n", "2"), ("-n", "2", "--dist", "loadgroup")])
+WAYS = pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        pytest.param(("-n", "2"), marks=pytest.mark.full),
+        ("-n", "2", "--dist", "loadgroup"),
+    ],
+)
+FULL = """
+import pytest
+
+@pytest.mark.full
+@pytest.mark.parametrize("way", range(3))
+def test_combination(way):
+    raise AssertionError("this was left to make full")
+
+def test_runs():
+    pass
+"""
+
+
+@WAYS
+def test_what_is_left_to_make_full_is_counted_not_hidden(project, options):
+    status, said = project(FULL, "", *options)
+    assert status == 0, said
+    assert "left to make full: 3" in said
 
 
 @WAYS
