@@ -128,9 +128,17 @@ def _running(tree: Path) -> Iterator[int]:
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+    init = None
     try:
-        yield _init_of(child)
+        pid = _init_of(child)
+        init = os.pidfd_open(pid)
+        yield pid
     finally:
+        # Its own first, which takes all of it along: it outlives an nspawn that is killed.
+        if init is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(init, signal.SIGKILL)
+            os.close(init)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
