@@ -220,14 +220,44 @@ def test_a_collection_is_announced_before_it_is_changed(acme, acts):
     assert said == ["audit will_change_collection", "store", "audit collection_changed"]
 
 
-def test_a_cut_log_keeps_a_collection_as_it_is(acme):
+CHANGES = (
+    ("secret", "set", "acme", "API_KEY"),
+    ("register-tenant", "beta"),
+    ("update-tenant", "acme", "--env-path", "/home/app/other.env"),
+    ("resume", "gone"),
+    ("jail", "create", "spare"),
+    ("lease", "add", "acme", "DB_USER=database/creds/acme#username"),
+)
+
+
+@pytest.fixture
+def cut(acme):
+    """A log whose newest line was taken away."""
+    acme.tenant("gone", API_KEY=KEY)
+    acme.must("suspend", "gone")
+    acme.must("secret", "set", "beta", "API_KEY", stdin=b"value")
+    acme.must("jail", "create", "beta")
     log = acme.state / "audit" / "audit.jsonl"
     log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
-    before = (acme.state / "store" / "acme.age").read_bytes()
-    refused = acme.run("secret", "set", "acme", "API_KEY", stdin=b"second-value")
-    assert refused.status == 10
-    assert "audit_broken" in refused.stderr
-    assert (acme.state / "store" / "acme.age").read_bytes() == before
+    return acme
+
+
+def kept(cli) -> tuple:
+    """What a change would change: collections, jails, rows."""
+    with sqlite3.connect(cli.state / "colibri.sqlite") as registry:
+        rows = list(registry.iterdump())
+    registry.close()
+    files = sorted(path for path in cli.state.rglob("*") if path.parent.name != "audit")
+    stored = {path.name: path.read_bytes() for path in (cli.state / "store").iterdir()}
+    return rows, [path for path in files if "sqlite-" not in path.name], stored
+
+
+@pytest.mark.parametrize("argv", CHANGES, ids=" ".join)
+def test_a_cut_log_keeps_everything_as_it_is(cut, argv):
+    before = kept(cut)
+    refused = cut.run(*argv, stdin=b"second-value")
+    assert (refused.status, refused.error["code"]) == (10, "audit_broken")
+    assert kept(cut) == before
 
 
 def test_a_change_that_is_made_but_not_audited_says_so(acme, monkeypatch):
