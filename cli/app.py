@@ -167,7 +167,10 @@ def _unknown(words: str, hint: str) -> tuple[str, str]:
 
 def _internal(error: BaseException, *, as_json: bool, verbose: bool) -> int:
     """Report a fault by type and place only: messages and locals could hold a value."""
-    wrapped = faults.internal(error)
+    if isinstance(error, OSError) and faults.in_echo(error):
+        wrapped: ColibriError = output.unwritable(error)
+    else:
+        wrapped = faults.internal(error)
     output.failure(wrapped, as_json=as_json)
     if verbose:
         for frame in faults.frames(error):

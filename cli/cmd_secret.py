@@ -49,7 +49,7 @@ def set_secret(
     )
     if not len(value):
         output.say(f"warning: the value of {name} is empty")
-    _done("secret-set", ref, revision, f"{name} is set in '{collection}'", as_json=json)
+    _done(context, "secret-set", ref, revision, f"{name} is set in '{collection}'", as_json=json)
 
 
 @app.command("unset")
@@ -70,7 +70,7 @@ def unset_secret(
     ref, revision = secrets.change(
         source, collection, {name: None}, create=False, operator=operator
     )
-    _done("secret-unset", ref, revision, f"{name} is out of '{collection}'", as_json=json)
+    _done(context, "secret-unset", ref, revision, f"{name} is out of '{collection}'", as_json=json)
 
 
 @app.command("import")
@@ -99,7 +99,7 @@ def import_secrets(
     updates = {name: SecretValue(value) for name, value in found.items()}
     ref, revision = secrets.change(source, collection, updates, create=True, operator=operator)
     done = f"{output.count(len(updates), 'variable')} set in '{collection}'"
-    _done("secret-import", ref, revision, done, as_json=json)
+    _done(context, "secret-import", ref, revision, done, as_json=json)
 
 
 @app.command("list")
@@ -144,7 +144,16 @@ def _operator(
     return operator_token(context, file)
 
 
-def _done(command: str, ref: CollectionRef, revision: int, done: str, *, as_json: bool) -> None:
+def _done(
+    context: typer.Context,
+    command: str,
+    ref: CollectionRef,
+    revision: int,
+    done: str,
+    *,
+    as_json: bool,
+) -> None:
+    _name_the_store(context)
     if as_json:
         body = {
             "collection": ref.name,
@@ -154,3 +163,12 @@ def _done(command: str, ref: CollectionRef, revision: int, done: str, *, as_json
         output.document(command, body)
     else:
         output.say(f"{done} (revision {revision})")
+
+
+def _name_the_store(context: typer.Context) -> None:
+    """Say which source was written where none was named and tenants' default is another."""
+    usual, written = session(context).settings.default_source, context.params["source"]
+    chosen = context.get_parameter_source("source")
+    if usual != written and (chosen is None or chosen.name == "DEFAULT"):
+        words = f"this is source '{written}', the default source of tenants is '{usual}'"
+        output.say(f"warning: {words}; --source names one")

@@ -16,8 +16,15 @@ def frames(error: BaseException) -> list[str]:
     return found
 
 
+def in_echo(error: OSError) -> bool:
+    """Say whether Typer could not print: help and version are its own to write."""
+    return (frames(error) or ["?"])[-1].endswith(" echo")
+
+
 def internal(error: BaseException) -> ColibriError:
-    """Return the error `internal` that stands for it."""
+    """Return the error `internal` that stands for it, or `busy` where memory ran out."""
+    if isinstance(error, MemoryError):
+        return ColibriError("busy", "the system has no more memory", hint="run it again")
     where = (frames(error) or ["?"])[-1]
     return ColibriError(
         "internal", f"{type(error).__name__} at {where}", hint="please report it with --verbose"

@@ -159,11 +159,16 @@ def _write(text: str) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
-        code = "no_space" if error.errno in _FULL else "usage"
-        words = f"stdout cannot be written: {os.strerror(error.errno or 0)}"
-        hint = "what was asked for is done; look where stdout leads"
-        raise ReportedError(code, words, hint=hint) from None
+        raise unwritable(error) from None
+
+
+def unwritable(error: OSError) -> ReportedError:
+    """Return the error for a stdout that takes nothing, and write there no more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
+    code = "no_space" if error.errno in _FULL else "usage"
+    words = f"stdout cannot be written: {os.strerror(error.errno or 0)}"
+    hint = "what was asked for is done; look where stdout leads"
+    return ReportedError(code, words, hint=hint)
 
 
 def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:

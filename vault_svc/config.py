@@ -340,11 +340,7 @@ def _as_number(kind: type[int | float]) -> Callable[[Any], int | float]:
 
 
 def _checked(settings: Settings) -> Settings:
-    for name in ("daemon_data_dir", "db_path", "jail_root_base"):
-        value = getattr(settings, name)
-        paths = value if isinstance(value, tuple) else (value,)
-        if not paths or not all(Path(path).is_absolute() for path in paths):
-            raise _wrong(f"setting '{name}' is not an absolute path", "write the whole path")
+    _check_paths(settings)
     for field in fields(Settings):
         _check_number(field.name, getattr(settings, field.name))
     if not settings.host or not settings.host.isprintable():
@@ -363,6 +359,18 @@ def _checked(settings: Settings) -> Settings:
     if settings.default_profile not in PROFILES:
         raise _wrong("setting 'default_profile' is no profile", "one of: " + ", ".join(PROFILES))
     return settings
+
+
+def _check_paths(settings: Settings) -> None:
+    for name in ("daemon_data_dir", "db_path", "jail_root_base"):
+        value = getattr(settings, name)
+        paths = value if isinstance(value, tuple) else (value,)
+        if not paths or not all(Path(path).is_absolute() for path in paths):
+            raise _wrong(f"setting '{name}' is not an absolute path", "write the whole path")
+        if not all(path.isprintable() for path in paths):
+            raise _wrong(f"setting '{name}' has characters that cannot be shown", "rename it")
+    if os.path.normpath(settings.daemon_data_dir).strip("/") == "":
+        raise _wrong("setting 'daemon_data_dir' is the root of the file system", "go below it")
 
 
 def _check_engines(settings: Settings) -> None:

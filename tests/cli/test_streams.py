@@ -47,6 +47,9 @@ def shell(cli: Cli, line: str) -> Any:
         ("colibri secret import acme - <&-", 2),
         ("colibri secret set acme KEY <&-", 2),
         ("colibri list-tenants --json >/dev/full", 10),
+        ("colibri --help >/dev/full", 10),
+        ("colibri provision --help >/dev/full", 10),
+        ("colibri --version >/dev/full", 10),
     ],
 )
 def test_the_status_stands_and_nobody_sees_a_traceback(ready: Cli, line: str, status: int) -> None:

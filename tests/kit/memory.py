@@ -95,6 +95,10 @@ class MemoryAudit:
         assert head is not None
         return head
 
+    def ready(self) -> None:
+        if self.broken:
+            raise ColibriError("audit_broken", "the audit log was cut")
+
     def _line(self, entry: Entry) -> dict[str, Any]:
         head = self.head() or Head(0, "0" * 64)
         line = {

@@ -185,3 +185,10 @@ def test_doctor_is_told_what_nobody_has_proven(empty, monkeypatch):
     assert far._unproven() == ["registry PostgreSQL"]
     monkeypatch.setattr("vault_svc.wiring.sys.platform", "freebsd14")
     assert far._unproven() == ["system freebsd14", "registry PostgreSQL"]
+
+
+@pytest.mark.parametrize(
+    "place", ["/", "//", "/x/..", "/root/a\nb", "/root/\x1b[31m", "/root/\udcff"]
+)
+def test_a_data_directory_that_is_none_is_refused(empty, place):
+    assert refused({"COLIBRI_DAEMON_DATA_DIR": place}, empty).message.isprintable()

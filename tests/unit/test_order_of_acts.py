@@ -14,6 +14,7 @@ from vault_svc.adapters.audit.jsonl import JsonlAudit
 from vault_svc.adapters.delivery import ConfinedDelivery
 from vault_svc.adapters.locks import FileLocks
 from vault_svc.adapters.registry.lazy import LazyRegistry
+from vault_svc.adapters.sources.embedded import EmbeddedSource
 from vault_svc.errors import ColibriError
 
 PLACE, REMOVE = "file placed", "file removed"
@@ -44,6 +45,7 @@ def acts(monkeypatch) -> list[str]:
         monkeypatch.setattr(kind, method, watched)
 
     watch(JsonlAudit, "append", lambda entries: [f"audit {entry.event}" for entry in entries])
+    watch(EmbeddedSource, "change", lambda *_, **__: ["store"])
     watch(ConfinedDelivery, "place", lambda *_: [PLACE])
     watch(ConfinedDelivery, "remove", lambda *_: [REMOVE])
     watch(LazyRegistry, "announce", lambda *_: ["intent"])
@@ -210,3 +212,63 @@ def test_the_receipt_has_no_plain_digest_of_the_file(acme):
     plain = hashlib.sha256(acme.file.read_bytes()).hexdigest()
     assert records[0]["digest"].startswith("k1:")
     assert plain not in records[0]["digest"]
+
+
+def test_a_collection_is_announced_before_it_is_changed(acme, acts):
+    change(acme)
+    said = [act for act in acts if act.startswith(("audit", "store"))]
+    assert said == ["audit will_change_collection", "store", "audit collection_changed"]
+
+
+CHANGES = (
+    ("secret", "set", "acme", "API_KEY"),
+    ("register-tenant", "beta"),
+    ("update-tenant", "acme", "--env-path", "/home/app/other.env"),
+    ("resume", "gone"),
+    ("jail", "create", "spare"),
+    ("lease", "add", "acme", "DB_USER=database/creds/acme#username"),
+)
+
+
+@pytest.fixture
+def cut(acme):
+    """A log whose newest line was taken away."""
+    acme.tenant("gone", API_KEY=KEY)
+    acme.must("suspend", "gone")
+    acme.must("secret", "set", "beta", "API_KEY", stdin=b"value")
+    acme.must("jail", "create", "beta")
+    log = acme.state / "audit" / "audit.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
+    return acme
+
+
+def kept(cli) -> tuple:
+    """What a change would change: collections, jails, rows."""
+    with sqlite3.connect(cli.state / "colibri.sqlite") as registry:
+        rows = list(registry.iterdump())
+    registry.close()
+    files = sorted(path for path in cli.state.rglob("*") if path.parent.name != "audit")
+    stored = {path.name: path.read_bytes() for path in (cli.state / "store").iterdir()}
+    return rows, [path for path in files if "sqlite-" not in path.name], stored
+
+
+@pytest.mark.parametrize("argv", CHANGES, ids=" ".join)
+def test_a_cut_log_keeps_everything_as_it_is(cut, argv):
+    before = kept(cut)
+    refused = cut.run(*argv, stdin=b"second-value")
+    assert (refused.status, refused.error["code"]) == (10, "audit_broken")
+    assert kept(cut) == before
+
+
+def test_a_change_that_is_made_but_not_audited_says_so(acme, monkeypatch):
+    real = JsonlAudit.append
+
+    def fails_after(log, entries):
+        if entries[0].event == "collection_changed":
+            broken()
+        return real(log, entries)
+
+    monkeypatch.setattr(JsonlAudit, "append", fails_after)
+    told = acme.run("secret", "set", "acme", "API_KEY", stdin=b"second-value")
+    assert told.status == 10
+    assert "collection 'acme' is changed (revision 2), but not wholly audited" in told.stderr

@@ -32,6 +32,7 @@ class Event(StrEnum):
     RESUMED = "resumed"
     REVOKED = "revoked"
     OFFBOARDED = "offboarded"
+    WILL_CHANGE_COLLECTION = "will_change_collection"
     COLLECTION_CHANGED = "collection_changed"
     JAIL_CREATED = "jail_created"
     JAIL_STARTED = "jail_started"

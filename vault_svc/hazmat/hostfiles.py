@@ -119,11 +119,12 @@ def directory(path: str, code: str, *, also: Collection[int] = ()) -> Iterator[i
 
 
 def make_directory(path: str, code: str, mode: int = 0o700) -> None:
-    """Make the directory at path durably if its parent is there and it is not."""
+    """Make the directory at path durably, of this mode, if its parent is there and it is not."""
     parts = split(path, code)
     with directory("/" + "/".join(parts[:-1]), code) as parent:
         try:
             os.mkdir(parts[-1], mode, dir_fd=parent)
+            os.chmod(parts[-1], mode, dir_fd=parent)  # whatever the umask; parent is ours alone
         except FileExistsError:
             return
         except OSError as error:

@@ -36,6 +36,10 @@ class AuditLog(Protocol):
         """Return the newest line's number and chain value."""
         ...
 
+    def ready(self) -> None:
+        """Raise what append would find wrong with the log as it is; write nothing."""
+        ...
+
     def tail(self, count: int, *, tenant: str = "") -> list[Mapping[str, Any]]:
         """Return the last lines, oldest first."""
         ...

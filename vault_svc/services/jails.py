@@ -24,6 +24,7 @@ class Jails:
 
     def create(self, name: str, engine: str, owner: Owner) -> JailInfo:
         """Make a jail and audit it."""
+        self.context.audit.ready()
         made = self.context.engine(engine).create(names.jail_name(name), owner)
         self.context.record(Event.JAIL_CREATED, jail=name, engine=engine, root=made.root)
         return made
@@ -45,6 +46,7 @@ class Jails:
     def start(self, name: str, engine: str | None = None) -> JailInfo:
         """Let a jail run and audit it; raise `jail_not_found`."""
         info = self.found(name, engine)
+        self.context.audit.ready()
         self.context.engine(info.engine).start(name)
         self.context.record(Event.JAIL_STARTED, jail=name, engine=info.engine)
         return self.found(name, info.engine)

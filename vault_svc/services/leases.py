@@ -48,6 +48,7 @@ class Leases:
             self._refuse_taken(row, wanted, standing)
             fresh = tuple(each for each in wanted if there.get(each.variable) != each)
             if fresh:
+                self.context.audit.ready()
                 self.context.leases.change_variables(tenant_id, fresh, ())
                 self._record(tenant_id, added=[f"{m.variable}={m.path}#{m.field}" for m in fresh])
         return fresh
@@ -65,6 +66,7 @@ class Leases:
                         hint=f"colibri lease list {tenant_id}",
                         tenant=tenant_id,
                     )
+            self.context.audit.ready()
             gone = tuple(sorted(set(variables)))
             self.context.leases.change_variables(tenant_id, (), gone)
             self._record(tenant_id, removed=list(gone))

@@ -69,6 +69,7 @@ class Remover:
                 if self.context.last_said(tenant_id) in _SAID[Action.SUSPEND]:
                     self.context.record(Event.RESUMED, tenant_id)  # a crash kept it from the log
                 return row
+            self.context.audit.ready()
             resumed = replace(row, status=after, updated_at=self.context.clock.now())
             self.context.registry.update(resumed, expected=row)
             self.context.record(Event.RESUMED, tenant_id)

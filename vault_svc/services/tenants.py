@@ -77,6 +77,7 @@ class Tenants:
         collection = self._collection(source, asked.collection or tenant_id, asked.no_collection)
         engine = asked.engine or self.context.settings.default_engine
         self._refuse_unisolated(engine, asked.tier)
+        self.context.audit.ready()
         self._refuse_taken(tenant_id, jail)
         self._refuse_taken_collection(source, collection)
         with self._created_jail(engine, jail, owner) if asked.create_jail else nullcontext():
@@ -133,6 +134,7 @@ class Tenants:
             changed = self._changed(row, changes)
             if changed == row:
                 return row
+            self.context.audit.ready()
             row = self._clear_old_place(row, changed)
             changed = replace(
                 changed,

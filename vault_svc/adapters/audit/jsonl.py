@@ -58,14 +58,26 @@ class JsonlAudit:
         """
         if not entries:
             raise ValueError("nothing to append")
+        with self._at_end() as work:
+            head = work.last.head if work.last else None
+            work.write(chain.Writer(self._keys, self._clock.now(), head), entries)
+            return work.finish()
+
+    def ready(self) -> None:
+        """Raise what append would find wrong with the log as it is; write nothing."""
+        with self._at_end():
+            pass
+
+    @contextmanager
+    def _at_end(self) -> Iterator[Appending]:
+        """Yield an append that may begin, under the log's lock."""
         try:
             private.make_directory(self._directory, "audit_unwritable")
             with self._locked(shared=False), ExitStack() as stack:
                 work = Appending(self._directory, self._limits, self._reserve, stack)
-                head = work.find_end()
+                work.find_end()
                 self._check_end(work)
-                work.write(chain.Writer(self._keys, self._clock.now(), head), entries)
-                return work.finish()
+                yield work
         except OSError as error:
             raise unwritable(self._directory, error) from None
 

@@ -34,6 +34,10 @@ def of_sqlite(error: sqlite3.Error, path: str) -> ColibriError:
         return ColibriError(
             "busy", "another process writes the registry", hint="run it again in a moment"
         )
+    if primary == sqlite3.SQLITE_CANTOPEN and _exhausted():
+        return ColibriError(
+            "busy", f"the registry '{path}': too many open files", hint="raise RLIMIT_NOFILE"
+        )
     if primary == sqlite3.SQLITE_FULL or (primary in _UNCLEAR and _full(path)):
         return no_space(path)
     if primary == sqlite3.SQLITE_READONLY or (primary in _UNCLEAR and _read_only(path)):
@@ -57,6 +61,22 @@ def no_space(path: str) -> ColibriError:
 
 # An I/O error or a file that cannot be opened may have a cause that statvfs knows.
 _UNCLEAR: Final = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+
+
+_DESCRIPTORS: Final = 8  # more than one connection opens at once
+
+
+def _exhausted() -> bool:
+    opened: list[int] = []
+    try:
+        while len(opened) < _DESCRIPTORS:
+            opened.append(os.open("/", os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        return True
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    return False
 
 
 def _full(path: str) -> bool:
