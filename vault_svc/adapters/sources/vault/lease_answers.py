@@ -60,10 +60,9 @@ def issued(answer: dict[str, Any], request: Request) -> Issued:
 
 def number(found: object, what: str) -> float:
     """Return seconds; raise `source_incomplete` for what is no life a thing could have."""
-    countable = isinstance(found, int | float) and not isinstance(found, bool)
-    if not countable or not 0 < found <= _CENTURY:  # NaN is in no range
-        raise incomplete(f"{what} is no number of seconds")
-    return float(found)
+    if isinstance(found, int | float) and not isinstance(found, bool) and 0 < found <= _CENTURY:
+        return float(found)  # NaN is in no range
+    raise incomplete(f"{what} is no number of seconds")
 
 
 def _text(data: dict[str, Any], field: str, request: Request) -> SecretValue:
