@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from tests.kit.lease_server import LeaseServer
 from tests.kit.memory import TurnableClock
 from tests.kit.vault import certificate
-from vault_svc.adapters.sources.vault.lease_answers import granted, issued
+from vault_svc.adapters.sources.vault.lease_answers import granted, issued, number
 from vault_svc.adapters.sources.vault.lease_rules import lease_rules
 from vault_svc.domain.lease import (
     Lease,
@@ -197,3 +197,15 @@ def test_a_row_stands_before_the_server_is_asked(cli, monkeypatch):
     cli.must("lease", "add", "acme", "DB_USER=database/creds/app#username")
     cli.must("provision", "acme")
     assert seen == [("asked", "database/creds/app")]
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [float("nan"), float("inf"), 1e300, 10**400, 0, -1, True, "60", None],
+    ids=["nan", "inf", "long", "longer", "none", "over", "true", "text", "missing"],
+)
+def test_a_life_that_no_clock_can_hold_is_no_answer(seconds):
+    with pytest.raises(ColibriError) as caught:
+        number(seconds, "a lease's life")
+    assert caught.value.code == "source_incomplete"
+    assert number(60, "a lease's life") == 60.0

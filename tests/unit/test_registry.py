@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.rows import a_receipt, a_removal, a_tenant, an_intent
-from vault_svc.adapters.registry import migrate, schema, tables
+from vault_svc.adapters.registry import migrate, schema, tables, writes
 from vault_svc.adapters.registry.create import create
 from vault_svc.adapters.registry.lazy import LazyRegistry
 from vault_svc.adapters.registry.place import sqlite_path, sqlite_url
@@ -330,13 +330,23 @@ def test_migrated_tables_are_the_declared_ones(path):
     assert "WHERE status <> 'offboarded'" in migrated["tenants_collection"]
 
 
-def test_columns_of_rows_and_tables_are_one_list():
-    for names, table in (
-        (schema.TENANT_COLUMNS, tables.TENANTS),
-        (schema.DELIVERY_COLUMNS, tables.DELIVERIES),
-        (schema.INTENT_COLUMNS, tables.INTENTS),
-    ):
-        assert set(names) == {column.name for column in table.columns} - {"id"}
+@pytest.mark.parametrize(
+    "named",
+    (
+        writes.TENANTS,
+        writes.DELIVERIES,
+        writes.INTENTS,
+        writes.AUDIT_HEAD,
+        writes.LEASE_VARIABLES,
+        writes.LEASES,
+        writes.LEASE_TOKENS,
+    ),
+    ids=lambda table: table.name,
+)
+def test_columns_of_rows_and_statements_are_the_declared_ones(named):
+    declared = tables.Base.metadata.tables[named.name]
+    assert [column.name for column in named.columns if column.name not in declared.columns] == []
+    assert len(named.columns) == len(declared.columns)
 
 
 def test_the_schema_is_portable_to_postgresql():
@@ -476,7 +486,7 @@ from sqlalchemy import insert
 from tests.kit.rows import a_tenant
 from vault_svc.adapters.registry.schema import tenant_row
 from vault_svc.adapters.registry.store import SqlRegistry
-from vault_svc.adapters.registry.tables import TENANTS
+from vault_svc.adapters.registry.writes import TENANTS
 registry = SqlRegistry(sys.argv[1])
 with registry._writing() as connection:
     connection.execute(insert(TENANTS), tenant_row(a_tenant("half")))

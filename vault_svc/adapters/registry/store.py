@@ -22,7 +22,7 @@ from vault_svc.adapters.registry.schema import (
     tenant_of,
     tenant_row,
 )
-from vault_svc.adapters.registry.tables import TENANTS
+from vault_svc.adapters.registry.writes import TENANTS
 from vault_svc.domain.audit import Head
 from vault_svc.domain.receipt import Intent, Receipt, Removal
 from vault_svc.domain.tenant import Tenant

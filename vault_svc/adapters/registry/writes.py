@@ -1,20 +1,43 @@
-"""The registry's writing statements, built once; values are bound at execution."""
+"""The registry's writing statements, built once; values are bound at execution.
+
+They name tables and columns, no more: the models of `tables.py` would cost a run SQLModel, the
+ORM and pydantic. A test holds the names to the models'.
+"""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, case, delete, func, insert, or_, select, update
-
-from vault_svc.adapters.registry.tables import (
-    AUDIT_HEAD,
-    DELIVERIES,
-    INTENTS,
-    LEASE_TOKENS,
-    LEASE_VARIABLES,
-    LEASES,
-    TENANTS,
+from sqlalchemy import (
+    TableClause,
+    and_,
+    bindparam,
+    case,
+    column,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    table,
+    update,
 )
+
+from vault_svc.adapters.registry.lease_rows import LEASE_COLUMNS, TOKEN_COLUMNS, VARIABLE_COLUMNS
+from vault_svc.adapters.registry.schema import DELIVERY_COLUMNS, INTENT_COLUMNS, TENANT_COLUMNS
+
+
+def _named(name: str, *columns: str) -> TableClause:
+    return table(name, *map(column, columns))
+
+
+TENANTS: Final = _named("tenants", *TENANT_COLUMNS)
+DELIVERIES: Final = _named("deliveries", "id", *DELIVERY_COLUMNS)
+INTENTS: Final = _named("intents", *INTENT_COLUMNS)
+AUDIT_HEAD: Final = _named("audit_head", "id", "seq", "mac")
+LEASE_VARIABLES: Final = _named("lease_variables", *VARIABLE_COLUMNS)
+LEASES: Final = _named("leases", *LEASE_COLUMNS)
+LEASE_TOKENS: Final = _named("lease_tokens", *TOKEN_COLUMNS)
 
 _T: Final[Any] = bindparam("t")
 

@@ -99,3 +99,8 @@ def is_denied(refusal: Refusal) -> bool:
 def is_invalid(refusal: Refusal) -> bool:
     """Say whether the server calls the request wrong."""
     return refusal.status == _BAD
+
+
+def is_broken_path(refusal: Refusal) -> bool:
+    """Say whether the server failed at this request, as it does at an entry it can't read."""
+    return refusal.status == _SERVER and not refusal.words

@@ -38,7 +38,7 @@ class Governor:
 
         Raises what ask raised last, and Refusal for what concerns this request alone.
         """
-        waited, attempt = 0.0, 0
+        waited, attempt, of_all = 0.0, 0, True
         while True:
             if self._over:
                 raise self._over
@@ -48,15 +48,17 @@ class Governor:
                 error = failures.of_server(refusal)
                 if error is None:
                     raise
+                # A tenant's path that the server trips over (500) says nothing of the others'.
+                of_all = bool(refusal.doing) or not failures.is_broken_path(refusal)
                 least = refusal.retry_after
             except ColibriError as raised:
                 if raised.code not in _AGAIN:
                     raise
-                error, least = raised, 0.0
+                error, least, of_all = raised, 0.0, True
             pause = max(least, self._pause(attempt))
             waited, attempt = waited + pause, attempt + 1
             if waited > self._options.patience_seconds:
-                if error.code != _ONE_ANSWER:
+                if of_all and error.code != _ONE_ANSWER:
                     self._over = error
                 raise error from None
             self._sleep(pause)

@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from vault_svc.adapters.sources.vault.places import LEASE_ROLE
-from vault_svc.adapters.sources.vault.wire import incomplete
+from vault_svc.adapters.sources.vault.wire import incomplete, is_token
 from vault_svc.domain.lease import Request
 from vault_svc.domain.secret import SecretValue
 from vault_svc.errors import ColibriError
 from vault_svc.hazmat import certificates
 from vault_svc.ports.lease_source import Grant, Issued
 
+_CENTURY: Final = 100 * 366 * 86_400
 _CERTIFICATES: Final = ("certificate", "signed_key")
 """Fields of the PKI and SSH engines that say themselves until when they are good."""
 
@@ -21,7 +22,7 @@ def granted(answer: dict[str, Any], policy: str) -> Grant:
     """Return a tenant's new token; raise `source_forbidden` for one that can do more or other."""
     auth = answer.get("auth") or {}
     token, accessor = auth.get("client_token"), auth.get("accessor")
-    if not (isinstance(token, str) and token and isinstance(accessor, str) and accessor):
+    if not (is_token(token) and isinstance(accessor, str) and accessor):
         raise incomplete("the answer to a tenant's lease token has none in it")
     as_asked = auth.get("policies") == [policy] and auth.get("renewable") is True
     if not as_asked or auth.get("orphan") is not True:
@@ -31,7 +32,7 @@ def granted(answer: dict[str, Any], policy: str) -> Grant:
             hint="colibri source policies vault --check",
         )
     return Grant(
-        accessor, SecretValue(token), number(auth.get("lease_duration"), "a token's period")
+        accessor, SecretValue(str(token)), number(auth.get("lease_duration"), "a token's period")
     )
 
 
@@ -58,10 +59,10 @@ def issued(answer: dict[str, Any], request: Request) -> Issued:
 
 
 def number(found: object, what: str) -> float:
-    """Return seconds; raise `source_incomplete` for what is no positive number."""
-    if isinstance(found, bool) or not isinstance(found, int | float) or found <= 0:
-        raise incomplete(f"{what} is no number of seconds")
-    return float(found)
+    """Return seconds; raise `source_incomplete` for what is no life a thing could have."""
+    if isinstance(found, int | float) and not isinstance(found, bool) and 0 < found <= _CENTURY:
+        return float(found)  # NaN is in no range
+    raise incomplete(f"{what} is no number of seconds")
 
 
 def _text(data: dict[str, Any], field: str, request: Request) -> SecretValue:

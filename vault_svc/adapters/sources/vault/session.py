@@ -24,6 +24,7 @@ from vault_svc.ports.credential_store import CredentialStore
 CIRCUIT_FILE: Final = "vault.circuit"
 MEND: Final = "mend the account, then colibri source test vault, or source login again"
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)", re.ASCII)
+_FOREVER: Final = 1 << 40
 _LEAST_VERSION: Final = (1, 10)
 
 Answer = TypeVar("Answer")
@@ -95,7 +96,7 @@ class Session:
         except Refusal as refusal:
             raise failures.of_login(refusal, "token") from None
         left = found.get("ttl")
-        if not isinstance(left, int) or left <= 0:  # a root token, which has no end
+        if not isinstance(left, int) or not 0 < left < _FOREVER:  # a root token, which has no end
             return float("inf")
         return time.monotonic() + left * 2 / 3
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import ssl
-import time
 from typing import Any, Final
 
 import requests
 from hvac.adapters import Adapter
-from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ReadTimeoutError
 
+from vault_svc.adapters.sources.vault.bounded import OwnTrust
 from vault_svc.adapters.sources.vault.options import Options
 from vault_svc.adapters.sources.vault.refusal import Refusal
 from vault_svc.errors import ColibriError
@@ -24,6 +24,7 @@ _CHUNK: Final = 1 << 16
 _LEAST_ERROR: Final = 300
 _NO_CONTENT: Final = 204
 _MOST_WAIT: Final = 3600.0
+_LONGEST_TOKEN: Final = 8192
 _DOWN: Final = "see the runbook vault-sealed.md"
 
 
@@ -37,28 +38,10 @@ def session(context: ssl.SSLContext, options: Options) -> requests.Session:
         "User-Agent": "colibri",
     }
     made.proxies = {"http": options.proxy, "https": options.proxy} if options.proxy else {}
-    adapter = _OwnTrust(context, options.concurrency)
+    adapter = OwnTrust(context, options.concurrency)
     made.mount("https://", adapter)
     made.mount("http://", adapter)
     return made
-
-
-class _OwnTrust(HTTPAdapter):
-    """Connections by our context alone: requests would add its own authorities to it."""
-
-    def __init__(self, context: ssl.SSLContext, connections: int) -> None:
-        self._context = context
-        super().__init__(pool_connections=1, pool_maxsize=connections, pool_block=True)
-
-    def init_poolmanager(self, *args: Any, **more: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=self._context, **more)
-
-    def proxy_manager_for(self, proxy: str, **more: Any) -> Any:
-        return super().proxy_manager_for(proxy, ssl_context=self._context, **more)
-
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        del url, verify, cert
-        conn.cert_reqs = "CERT_REQUIRED"
 
 
 class Wire(Adapter):  # type: ignore[misc]
@@ -90,9 +73,9 @@ class Wire(Adapter):  # type: ignore[misc]
         """Return the token of a login's answer; raise `source_incomplete`."""
         auth = response.get("auth")
         token = auth.get("client_token") if isinstance(auth, dict) else None
-        if not isinstance(token, str) or not token:
+        if not is_token(token):
             raise incomplete("a login's answer has no token in it")
-        return token
+        return str(token)
 
     def request(
         self,
@@ -140,13 +123,16 @@ class Wire(Adapter):  # type: ignore[misc]
                 hint="check --server and --ca-file of the login; nothing was sent",
             ) from None
         except (requests.exceptions.RequestException, OSError) as error:
-            slow = isinstance(error, requests.exceptions.Timeout)
+            slow = isinstance(error, requests.exceptions.Timeout) or _timed_out(error)
             why = "did not answer in time" if slow else "does not answer"
             raise ColibriError("source_unreachable", f"the server {why}", hint=_DOWN) from None
 
     def _body(self, answer: requests.Response) -> bytes:
         parts: list[bytes] = []
-        size, until = 0, time.monotonic() + self._options.timeout_seconds
+        size = 0
+        if answer.headers.get("Content-Encoding", "identity") != "identity":
+            # It would be unpacked before it could be measured, and was not asked for.
+            raise incomplete("the server's answer is packed")
         for part in answer.iter_content(_CHUNK):
             size += len(part)
             if size > self._options.max_answer_bytes:
@@ -154,12 +140,19 @@ class Wire(Adapter):  # type: ignore[misc]
                     f"an answer is larger than {self._options.max_answer_bytes} bytes",
                     hint="if that is meant, raise the setting vault_max_answer_bytes",
                 )
-            if time.monotonic() > until:
-                raise ColibriError(
-                    "source_unreachable", "the server did not end its answer in time", hint=_DOWN
-                )
             parts.append(part)
         return b"".join(parts)
+
+
+def _timed_out(error: Exception) -> bool:
+    """Say whether it is requests' wrapping of a body that came too slowly."""
+    return bool(error.args) and isinstance(error.args[0], ReadTimeoutError)
+
+
+def is_token(found: object) -> bool:
+    """Say whether it can stand in a request's header, as every token there is can."""
+    fits = isinstance(found, str) and 0 < len(found) <= _LONGEST_TOKEN
+    return fits and str(found).isascii() and str(found).isprintable()
 
 
 def incomplete(message: str, *, hint: str = "") -> ColibriError:

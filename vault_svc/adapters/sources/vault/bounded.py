@@ -1,0 +1,88 @@
+"""Connections on which one answer, from its first byte to its last, has to arrive in time.
+
+A socket's own timeout starts anew with every byte: a server that drips would hold a run, and the
+locks of its tenants, for days.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import ssl
+import time
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+
+class _Until:
+    """A socket that reads nothing more after a moment of the monotonic clock."""
+
+    until = math.inf
+
+    def recv_into(self, *args: Any, **more: Any) -> int:
+        if time.monotonic() > self.until:
+            raise TimeoutError("the answer takes too long")
+        return super().recv_into(*args, **more)  # type: ignore[misc, no-any-return]
+
+
+class _Plain(_Until, socket.socket):
+    """Plain text, for this very host and for what a proxy says before TLS."""
+
+
+class _Tls(_Until, ssl.SSLSocket):
+    """TLS, by the one context of a session."""
+
+
+class _Timed(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        made = super()._new_conn()
+        bounded = _Plain(made.family, made.type, made.proto, fileno=made.detach())
+        bounded.settimeout(self.timeout)
+        bounded.until = time.monotonic() + (self.timeout or math.inf)
+        return bounded
+
+    def getresponse(self) -> Any:
+        if isinstance(self.sock, _Until):
+            self.sock.until = time.monotonic() + (self.timeout or math.inf)
+        return super().getresponse()
+
+
+class _TimedTls(_Timed, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Timed
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TimedTls
+
+
+class OwnTrust(HTTPAdapter):
+    """Bounded connections by our context alone: requests would add its own authorities to it."""
+
+    def __init__(self, context: ssl.SSLContext, connections: int) -> None:
+        """Take the context and how many connections there may be at once."""
+        self._context = context
+        context.sslsocket_class = _Tls
+        super().__init__(pool_connections=1, pool_maxsize=connections, pool_block=True)
+
+    def init_poolmanager(self, *args: Any, **more: Any) -> None:
+        """Make the pool over the context."""
+        super().init_poolmanager(*args, ssl_context=self._context, **more)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+    def proxy_manager_for(self, proxy: str, **more: Any) -> Any:
+        """Return the pool through a proxy, over the same context."""
+        made = super().proxy_manager_for(proxy, ssl_context=self._context, **more)
+        made.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        return made
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Insist on the server's certificate; the context knows whose counts."""
+        del url, verify, cert
+        conn.cert_reqs = "CERT_REQUIRED"
