@@ -170,9 +170,19 @@ def _have_directory(root: Root, parts: Sequence[str], owner: Owner, seen: list[s
         if kind == "directory":
             return False
         if kind != "missing":
-            confine.unlink(parent, parts[-1])
+            _displace(parent, parts[-1])
     make_directory(root, parts, owner)
     return True
+
+
+def _displace(parent: int, name: str) -> None:
+    """Unlink what is no directory; if it is one by now, look again."""
+    try:
+        confine.unlink(parent, name)
+    except Refused as refused:
+        if refused.reason is Reason.NOT_REGULAR:
+            raise Refused(Reason.TAMPERED, name, err=refused.errno) from None
+        raise
 
 
 def _check_directory(root: Root, inside: int, owner: Owner, shown: str) -> None:
@@ -303,7 +313,7 @@ def _remove_once(root: Root, parts: Sequence[str], names: Sequence[str], seen: l
         before = confine.look(parent, parts[-1])
         if before is not None and not stat.S_ISDIR(before.st_mode):
             seen.append(kind_of(before.st_mode))
-            confine.unlink(parent, parts[-1])
+            _displace(parent, parts[-1])
             before = None
         os.fsync(parent)
         if before is None:
