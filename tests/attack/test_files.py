@@ -219,6 +219,18 @@ def test_a_directory_another_user_of_the_jail_can_change_is_refused(files, uid, 
     assert list(files.directory.iterdir()) == []
 
 
+@pytest.mark.root
+def test_roots_own_closed_directory_is_given_away_only_while_it_is_empty(files):
+    files.directory.mkdir(mode=0o700)
+    (files.directory / "prize").touch()
+    files.arena.arm()
+    refused("unsafe_parent", files.put)
+    (files.directory / "prize").unlink()
+    files.arena.arm(*NAMES)
+    files.put()
+    assert files.whole()
+
+
 @pytest.mark.parametrize("target", ["{dir}", "../../outside", "app"])
 def test_a_parent_that_is_a_symlink_is_refused_and_named(files, target):
     (files.arena.home / "lnk").symlink_to(target.format(dir=files.arena.dir))

@@ -21,12 +21,13 @@ from vault_svc.domain.receipt import Found, Owner, Placed
 from vault_svc.hazmat import confine
 from vault_svc.hazmat import confine_stage as staging
 from vault_svc.hazmat.confine_error import Reason, Refused, refusal
-from vault_svc.hazmat.confine_make import make_directory, make_parents
+from vault_svc.hazmat.confine_make import give, make_directory, make_parents
 from vault_svc.hazmat.confine_walk import LISTABLE, SEARCH, Root, kind_of
 from vault_svc.hazmat.mounts import mount_id
 
 MAX_STAGED: Final = 64
 """Files that are open at once, and wait for each other before they get their names."""
+_OTHERS: Final = 0o077
 _OTHERS_WRITE: Final = 0o022
 # What the walk says of a directory that was one a moment ago.
 _SWAPPED: Final = frozenset({Reason.SYMLINK, Reason.NOT_A_DIRECTORY, Reason.MISSING})
@@ -167,12 +168,22 @@ def _have_directory(root: Root, parts: Sequence[str], owner: Owner, seen: list[s
         before = confine.look(parent, parts[-1])
         kind = "missing" if before is None else kind_of(before.st_mode)
         seen.append(kind)
-        if kind == "directory":
+        if before is not None and kind == "directory":
+            if before.st_uid == os.geteuid() != owner.uid and not before.st_mode & _OTHERS:
+                _finish(root, parts, owner)
             return False
         if kind != "missing":
             _displace(parent, parts[-1])
     make_directory(root, parts, owner)
     return True
+
+
+def _finish(root: Root, parts: Sequence[str], owner: Owner) -> None:
+    """Give away what a crash left between making the directory and giving it away."""
+    with _opened(root, parts, LISTABLE) as inside:
+        if os.listdir(inside):
+            raise Refused(Reason.PARENT_POLICY, "/".join(parts), detail="the owner cannot enter it")
+    give(root, parts, owner)
 
 
 def _displace(parent: int, name: str) -> None:

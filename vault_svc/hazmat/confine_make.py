@@ -39,7 +39,7 @@ def make_directory(root: Root, parts: Sequence[str], owner: Owner) -> None:
         if uid not in {0, owner.uid, root.uid}:
             raise Refused(Reason.PARENT_POLICY, "/".join(parts[:-1]), detail=f"uid {uid}")
         os.mkdir(parts[-1], _DIRECTORY_MODE, dir_fd=parent)
-        _give(root, parts, owner)
+        give(root, parts, owner)
         os.fsync(parent)
     except FileExistsError:
         raise Refused(Reason.TAMPERED, shown, detail="it appeared meanwhile") from None
@@ -49,7 +49,7 @@ def make_directory(root: Root, parts: Sequence[str], owner: Owner) -> None:
         os.close(parent)
 
 
-def _give(root: Root, parts: Sequence[str], owner: Owner) -> None:
+def give(root: Root, parts: Sequence[str], owner: Owner) -> None:
     """Hand a new directory over, if it still is one: ours, empty, on the root's mount."""
     fd = root.walk.directory(root, parts, LISTABLE)
     try:
