@@ -63,7 +63,13 @@ def register_tenant(
     source: Annotated[
         str | None, typer.Option(help="Where the collection lives: embedded.")
     ] = None,
-    env_path: Annotated[str, typer.Option(help="The file, as the jail sees it.")] = "/.env",
+    env_path: Annotated[
+        str | None,
+        typer.Option(help="The file, or the directory, as the jail sees it: /.env, /secrets."),
+    ] = None,
+    delivery: Annotated[
+        str, typer.Option(help="file: one .env; files: a directory, one file each.")
+    ] = "file",
     owner: Annotated[
         str | None, typer.Option(metavar="UID:GID", help="The file's owner, as the jail counts.")
     ] = None,
@@ -96,6 +102,7 @@ def register_tenant(
         collection=collection,
         source=source,
         env_path=env_path,
+        delivery=delivery,
         owner=parse_owner(owner),
         tier=tier,
         profile=profile,
@@ -124,6 +131,7 @@ def update_tenant(
     jail_root: Annotated[str | None, typer.Option(help="Expected root of that jail.")] = None,
     collection: Annotated[str | None, typer.Option(help="Another collection.")] = None,
     env_path: Annotated[str | None, typer.Option(help="Another path in the jail.")] = None,
+    delivery: Annotated[str | None, typer.Option(help="file or files.")] = None,
     owner: Annotated[str | None, typer.Option(metavar="UID:GID", help="Another owner.")] = None,
     profile: Annotated[str | None, typer.Option(help="Another profile.")] = None,
     no_collection: Annotated[
@@ -144,6 +152,7 @@ def update_tenant(
         jail_root=jail_root,
         collection=collection,
         env_path=env_path,
+        delivery=delivery,
         owner=parse_owner(owner),
         profile=profile,
         no_collection=no_collection,
@@ -218,7 +227,8 @@ def _columns() -> tuple[tuple[str, ...], attrgetter[tuple[Any, ...]]]:
 
 def record_body(record: Any) -> dict[str, Any]:
     """Return a receipt or a removal as the JSON contract has it."""
-    body = {field.name: getattr(record, field.name) for field in fields(record)}
+    shown = [field.name for field in fields(record) if field.name != "parts"]
+    body = {name: getattr(record, name) for name in shown}
     if "keys" in body:
         return {
             "kind": "delivered",

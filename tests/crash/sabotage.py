@@ -13,7 +13,8 @@ from typing import Any
 
 from vault_svc.adapters.audit import appending
 from vault_svc.adapters.registry.lazy import LazyRegistry
-from vault_svc.domain.plan import FILE_MODE, Plan, Step
+from vault_svc.domain.delivered import FILE, MODES
+from vault_svc.domain.plan import Plan, Step
 from vault_svc.domain.receipt import Owner, Placed
 from vault_svc.domain.tenant import Status
 from vault_svc.hazmat import confine, confine_stage, hostfiles
@@ -40,12 +41,12 @@ def _written_in_place() -> None:
 
 def _mode_set_late() -> None:
     """Owner and mode are given after the file has its name."""
-    publish = confine._publish
+    publish = confine.publish
 
     def late(staged: Any, parent: int, name: str) -> str:
         displaced = publish(staged, parent, name)
         os.fchown(staged.fd, *_late)
-        os.fchmod(staged.fd, FILE_MODE)
+        os.fchmod(staged.fd, MODES[FILE])
         return displaced
 
     _late: list[int] = []
@@ -55,7 +56,7 @@ def _mode_set_late() -> None:
 
     confine_stage._prepare = remember
     confine_stage._check_prepared = lambda *_: None
-    confine._publish = late
+    confine.publish = late
 
 
 def _announced_late() -> None:

@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from vault_svc.adapters.credentials.hostkeys import StoredHostKeys, fresh_host_key
@@ -317,11 +318,15 @@ class MemoryRegistry:
         if self._head is None or head.seq > self._head.seq:
             self._head = head
 
-    def replace_digests(self, digests: Mapping[str, tuple[str, str]]) -> int:
+    def replace_digests(
+        self,
+        digests: Mapping[str, tuple[str, str]],
+        parts: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    ) -> int:
         done = 0
         for tenant_id, (old, new) in digests.items():
             records = self._records.get(tenant_id, [])
             if records and isinstance(records[-1], Receipt) and records[-1].digest == old:
-                records[-1] = replace(records[-1], digest=new)
+                records[-1] = replace(records[-1], digest=new, parts=parts.get(tenant_id, ()))
                 done += 1
         return done

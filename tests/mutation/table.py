@@ -158,7 +158,7 @@ CONFINEMENT = (
         WRITE,
         "    staged = staging.stage(parent, wanted)\n",
         "    staged = staging.stage(parent, wanted)\n"
-        "    if _look(parent, name) is not None:\n"
+        "    if look(parent, name) is not None:\n"
         "        with open(os.open(name, os.O_WRONLY | os.O_CREAT, dir_fd=parent), 'wb') as old:\n"
         "            old.write(wanted.content)\n",
         (

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kit import arena as kit
-from vault_svc.adapters import delivery as adapter
+from vault_svc.adapters import delivery_words as adapter
 from vault_svc.domain.paths import jail_path
 from vault_svc.errors import CODES, ColibriError
 from vault_svc.hazmat import confine, confine_stage, linkat, mounts, openat2
@@ -51,7 +51,7 @@ def test_tampering_is_retried_three_times_then_reported(ready, monkeypatch):
         tries.append(args)
         raise Refused(Reason.TAMPERED, "x")
 
-    monkeypatch.setattr(confine, "_publish", swapped)
+    monkeypatch.setattr(confine, "publish", swapped)
     with pytest.raises(ColibriError) as caught:
         ready.place()
     assert (caught.value.code, len(tries)) == ("tampered", 3)
@@ -59,7 +59,7 @@ def test_tampering_is_retried_three_times_then_reported(ready, monkeypatch):
 
 
 def test_tampering_that_stops_in_time_is_delivered(ready, monkeypatch):
-    real, tries = confine._publish, []
+    real, tries = confine.publish, []
 
     def twice(*args):
         tries.append(args)
@@ -67,7 +67,7 @@ def test_tampering_that_stops_in_time_is_delivered(ready, monkeypatch):
             raise Refused(Reason.TAMPERED, "x")
         return real(*args)
 
-    monkeypatch.setattr(confine, "_publish", twice)
+    monkeypatch.setattr(confine, "publish", twice)
     ready.place()
     assert ready.arena.good(ready.inspect())
 
@@ -119,7 +119,7 @@ def test_name_that_appears_between_look_and_link_is_displaced_not_followed(ready
 
 @pytest.mark.parametrize("kind", ["fifo", "symlink", "file", "missing"])
 def test_file_swapped_between_look_and_open_is_looked_at_again(ready, kind, monkeypatch):
-    arena, real, looks = ready.arena, confine._look, []
+    arena, real, looks = ready.arena, confine.look, []
     arena.file(arena.env, content=b"before\n")
 
     def look(parent, name):
@@ -135,7 +135,7 @@ def test_file_swapped_between_look_and_open_is_looked_at_again(ready, kind, monk
                 arena.file(arena.env, content=b"after\n")
         return seen
 
-    monkeypatch.setattr(confine, "_look", look)
+    monkeypatch.setattr(confine, "look", look)
     found = ready.inspect()
     assert (found.kind, found.content) == (kind, b"after\n" if kind == "file" else None)
     assert len(looks) == 2

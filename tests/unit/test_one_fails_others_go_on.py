@@ -34,7 +34,7 @@ def generation(cli: Cli, tenant: str) -> int:
     return found
 
 
-@pytest.mark.parametrize(("module", "name"), [(confine_stage, "sweep"), (confine, "_look")])
+@pytest.mark.parametrize(("module", "name"), [(confine_stage, "sweep"), (confine, "look")])
 def test_a_disk_that_fails_anywhere_is_one_tenants_failure(
     two: Cli, monkeypatch: pytest.MonkeyPatch, module: Any, name: str
 ) -> None:

@@ -4,137 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import copy as twin
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import TypeVar
 
+from vault_svc.adapters.delivery_words import spoken
 from vault_svc.domain import ids
 from vault_svc.domain.ids import IdMap
 from vault_svc.domain.receipt import Found, Owner, Placed
-from vault_svc.errors import ColibriError, printable
-from vault_svc.hazmat import confine, confine_walk, landlock
-from vault_svc.hazmat.confine_error import Reason, Refused, refusal
+from vault_svc.errors import ColibriError
+from vault_svc.hazmat import confine, confine_files, confine_walk, landlock
+from vault_svc.hazmat.confine_error import Reason, Refused
 from vault_svc.hazmat.confine_root import Held, holding, open_root, state_at
 from vault_svc.hazmat.confine_walk import Root
 from vault_svc.hazmat.jail_view import View, looked_into
 from vault_svc.ports.delivery import JailRoot
 
 T = TypeVar("T")
-_MAX_SHOWN: Final = 200
-_READ_ONLY_HINT: Final = "remount it, or take away the flag or permission, then run again"
-
-# Reason: code, what is wrong with {where} ({detail} and {errno} where known), what to do.
-_WORDS: Final[dict[Reason, tuple[str, str, str]]] = {
-    Reason.BAD_PATH: (
-        "bad_path",
-        "'{where}' is not a path colibri writes to",
-        "write the canonical path as the jail sees it, for example /home/app/.env",
-    ),
-    Reason.SYMLINK: (
-        "path_not_plain",
-        "'{where}' is a symlink{target}; colibri follows none",
-        "register the canonical path, without the link",
-    ),
-    Reason.NOT_A_DIRECTORY: (
-        "path_not_plain",
-        "'{where}' is not a directory{detail}",
-        "register a path whose parents are plain directories",
-    ),
-    Reason.MISSING: (
-        "path_missing",
-        "the directory '{where}' does not exist",
-        "create it in the jail, or set create_parents",
-    ),
-    Reason.CROSSES_MOUNT: (
-        "crosses_mount",
-        "'{where}' is on another mount than the jail's root",
-        "deliver to a directory on the jail's own file system",
-    ),
-    Reason.ESCAPES: (
-        "target_escapes_root",
-        "'{where}' leads out of the jail",
-        "look at what the jail put there",
-    ),
-    Reason.NOT_REGULAR: (
-        "target_not_regular",
-        "'{where}' is a directory; colibri never removes one",
-        "move the directory away in the jail",
-    ),
-    Reason.PARENT_POLICY: (
-        "unsafe_parent",
-        "the directory '{where}' belongs to another user of the jail{detail}",
-        "give the directory to the file's owner or to root",
-    ),
-    Reason.TAMPERED: (
-        "tampered",
-        "'{where}' was changed while colibri worked on it{detail}",
-        "look at what runs in the jail; treat the secrets as known to it",
-    ),
-    Reason.OWNER: (
-        "owner_unmapped",
-        "a file cannot be given to the owner{detail}",
-        "register an owner that exists for this jail; only root may give files to others",
-    ),
-    Reason.NO_SPACE: (
-        "no_space",
-        "no space is left for '{where}'{errno}",
-        "free space, inodes or quota, then run again",
-    ),
-    Reason.READ_ONLY: ("read_only", "'{where}' is on a read-only file system", _READ_ONLY_HINT),
-    Reason.DENIED: (
-        "read_only",
-        "'{where}' may not be changed by colibri: immutable, append-only or no permission{errno}",
-        _READ_ONLY_HINT,
-    ),
-    Reason.EXHAUSTED: ("busy", "the system has no more descriptors or memory{errno}", "run again"),
-    Reason.IO: ("read_only", "the file system failed at '{where}'{errno}", "check the disk"),
-    Reason.UNTRUSTED_BASE: (
-        "unsafe_base",
-        "'{where}', above the jail, is not safe{detail}{target}",
-        "it must be a real directory of root (or yours) that nobody else may write",
-    ),
-    Reason.ROOT_MISSING: (
-        "path_missing",
-        "'{where}', on the way to the jail root, does not exist",
-        "create the jail, or mount what it is on",
-    ),
-    Reason.ROOT_NOT_PLAIN: (
-        "jail_root_not_plain",
-        "the jail root '{where}' is not a plain directory{detail}{target}",
-        "register the directory itself",
-    ),
-    Reason.ROOT_NOT_ALLOWED: (
-        "jail_root_not_allowed",
-        "the jail root '{where}' is not allowed{detail}",
-        "jail roots lie strictly below a directory of COLIBRI_JAIL_ROOT_BASE",
-    ),
-    Reason.ROOT_MISMATCH: (
-        "jail_root_mismatch",
-        "'{where}' is not the directory that was registered{detail}",
-        "if the jail was made anew, record it with update-tenant",
-    ),
-    Reason.SHADOWED: (
-        "shadowed",
-        "the jail sees something else at '{where}' than the host does{detail}",
-        "a mount inside the jail hides it: unmount it there, or register another path",
-    ),
-    Reason.NOT_RUNNING: (
-        "jail_not_running",
-        "the jail cannot be looked into{detail}{errno}",
-        "colibri jail start, then run again",
-    ),
-    Reason.NO_OPENAT2: (
-        "helper_missing",
-        "this kernel has no openat2 (Linux 5.6 and newer have)",
-        "use a newer kernel, or accept the portable walk with allow_walk_fallback = true",
-    ),
-    Reason.OPENAT2_DENIED: (
-        "helper_untrusted",
-        "something on this host forbids openat2{errno}",
-        "allow the call in the service's system call filter",
-    ),
-}
 
 
 class ConfinedDelivery:
@@ -159,7 +46,7 @@ class ConfinedDelivery:
         self._held: tuple[Held, ...] = ()
         self._forbidden = (state_at(state_dir),)
         self._create_parents = create_parents
-        with _spoken():
+        with spoken():
             self._walk = confine_walk.choose(walk, allow_fallback=allow_walk_fallback)
         self.no_second_layer = "the setting second_layer turns it off"
         if second_layer != "off":
@@ -194,12 +81,12 @@ class ConfinedDelivery:
 
     def prove_root(self, root: JailRoot) -> int:
         """Verify the root and return its inode number; codes as in the port."""
-        with _spoken(), self._proven(root) as (proven, _):
+        with spoken(), self._proven(root) as (proven, _):
             return os.fstat(proven.fd).st_ino
 
     def inspect(self, root: JailRoot, path: Sequence[str], *, max_bytes: int) -> Found:
         """Return what stands at path; a missing directory on the way is `missing` too."""
-        with _spoken():
+        with spoken():
             parts = confine.checked(path)
             with self._proven(root) as (proven, view):
                 found = confine.inspect(proven, parts, max_bytes=max_bytes)
@@ -207,14 +94,13 @@ class ConfinedDelivery:
                     return found
                 if view is not None:
                     view.seen_owner(parts, (found.dev, found.ino))
-                owner = _ids(root, proven, view).inside(Owner(found.uid, found.gid))
-                return replace(found, uid=owner.uid, gid=owner.gid)
+                return _inside(_ids(root, proven, view), found)
 
     def place(
         self, root: JailRoot, path: Sequence[str], content: bytes, owner: Owner, mode: int = 0o600
     ) -> Placed:
         """Put content at path as a new inode, durably, read back; codes as in the port."""
-        with _spoken():
+        with spoken():
             parts = confine.checked(path)
             with self._proven(root) as (proven, view):
                 outside = _ids(root, proven, view).outside(owner)
@@ -227,7 +113,7 @@ class ConfinedDelivery:
                     ),
                 )
                 if view is not None:
-                    _check_owner(view, parts, placed, owner)
+                    _check_owner(view, parts, (placed.dev, placed.ino), owner)
                 self._still_there(root, proven)
         return placed
 
@@ -241,18 +127,81 @@ class ConfinedDelivery:
 
     def settle(self, root: JailRoot, path: Sequence[str]) -> None:
         """Sync the file at path and its directory; codes as in the port."""
-        with _spoken():
+        with spoken():
             parts = confine.checked(path)
             with self._proven(root) as (proven, _):
                 confine.settle(proven, parts)
 
     def remove(self, root: JailRoot, path: Sequence[str]) -> str:
         """Delete what stands at path and temporary files of ours; return its kind."""
-        with _spoken():
+        with spoken():
             parts = confine.checked(path)
             with self._proven(root) as (proven, _):
                 kind = self._guarded(proven, lambda: confine.remove(proven, parts))
                 self._still_there(root, proven)
+        return kind
+
+    def inspect_files(
+        self, root: JailRoot, path: Sequence[str], names: Collection[str], *, max_bytes: int
+    ) -> Found:
+        """Return what stands at path, and at names in it; codes as in the port."""
+        with spoken(), self._proven(root) as (proven, view):
+            found = confine_files.inspect(proven, path, names, max_bytes=max_bytes)
+            if found.kind != "directory":
+                return found
+            mapped = _ids(root, proven, view)
+            if view is not None and found.files:
+                view.sees_directory(proven, path)
+            files = {
+                name: _inside(mapped, each) if each.kind == "file" else each
+                for name, each in (found.files or {}).items()
+            }
+            if view is not None:
+                for name, each in files.items():
+                    view.seen_owner((*path, name), (each.dev, each.ino))
+            return replace(_inside(mapped, found), files=files)
+
+    def place_files(
+        self,
+        root: JailRoot,
+        path: Sequence[str],
+        contents: Mapping[str, bytes],
+        owner: Owner,
+        mode: int = 0o400,
+        *,
+        stale: Collection[str] = (),
+    ) -> Placed:
+        """Have contents, and nothing of stale, in the directory at path; codes as in the port."""
+        with spoken(), self._proven(root) as (proven, view):
+            confine.checked(path)
+            outside = _ids(root, proven, view).outside(owner)
+            if view is not None:
+                self._sees_parent(view, proven, path[:-1])
+                _sees_own(view, proven, path)
+            wanted = confine_files.Set(contents, outside, mode, stale)
+            placed = self._guarded(
+                proven,
+                lambda: confine_files.place(
+                    proven, path, wanted, create_parents=self._create_parents
+                ),
+            )
+            if view is not None:
+                view.sees_directory(proven, path)
+                for name, identity in placed.files.items():
+                    _check_owner(view, (*path, name), identity, owner)
+            self._still_there(root, proven)
+        return placed
+
+    def settle_files(self, root: JailRoot, path: Sequence[str], names: Collection[str]) -> None:
+        """Sync the files, their directory and the one that names it; codes as in the port."""
+        with spoken(), self._proven(root) as (proven, _):
+            confine_files.settle(proven, path, names)
+
+    def remove_files(self, root: JailRoot, path: Sequence[str], names: Collection[str]) -> str:
+        """Delete names at path, and the directory if nothing else is in it; return the kind."""
+        with spoken(), self._proven(root) as (proven, _):
+            kind = self._guarded(proven, lambda: confine_files.remove(proven, path, names))
+            self._still_there(root, proven)
         return kind
 
     @contextlib.contextmanager
@@ -302,37 +251,23 @@ def _ids(root: JailRoot, proven: Root, view: View | None) -> IdMap:
     return found
 
 
-def _check_owner(view: View, parts: Sequence[str], placed: Placed, owner: Owner) -> None:
+def _inside(mapped: IdMap, found: Found) -> Found:
+    owner = mapped.inside(Owner(found.uid, found.gid))
+    return replace(found, uid=owner.uid, gid=owner.gid)
+
+
+def _sees_own(view: View, proven: Root, path: Sequence[str]) -> None:
+    """Refuse a directory that the jail sees another in place of; it may be there or not yet."""
+    try:
+        view.sees_directory(proven, path)
+    except Refused as refused:
+        if refused.reason is Reason.SHADOWED:
+            raise
+
+
+def _check_owner(view: View, parts: Sequence[str], identity: tuple[int, int], owner: Owner) -> None:
     """Ask the jail itself whether it has the file there, and as whose."""
-    seen = view.seen_owner(parts, (placed.dev, placed.ino))
+    seen = view.seen_owner(parts, identity)
     if seen != owner:
         detail = f"inside the file is {seen.uid}:{seen.gid}'s, not {owner.uid}:{owner.gid}'s"
         raise Refused(Reason.OWNER, "/".join(parts), detail=detail)
-
-
-@contextlib.contextmanager
-def _spoken() -> Iterator[None]:
-    """Turn a refusal of the lower layer into a ColibriError."""
-    try:
-        yield
-    except Refused as refused:
-        raise _error(refused) from None
-    except OSError as error:  # a disk that fails where no walk expects it: this tenant's alone
-        raise _error(refusal(error, "")) from None
-
-
-def _error(refused: Refused) -> ColibriError:
-    """Compose code, message and hint; names and link targets come from the tenant, so escaped."""
-    code, text, hint = _WORDS[refused.reason]
-    message = text.format(
-        where=_shown("/" + refused.component.removeprefix("/")),
-        target=f" to '{_shown(refused.target)}'" if refused.target else "",
-        detail=f" ({_shown(refused.detail)})" if refused.detail else "",
-        errno=f" ({os.strerror(refused.errno)})" if refused.errno else "",
-    )
-    return ColibriError(code, message, hint=hint)
-
-
-def _shown(text: str) -> str:
-    """Return tenant-made text for a message: escaped, and bounded."""
-    return printable(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
 
+from vault_svc.domain import files
+from vault_svc.domain.delivered import FILES, MODES
 from vault_svc.domain.receipt import Found, Intent, Owner, Receipt, Removal
 from vault_svc.domain.tenant import Status, Tenant
 from vault_svc.errors import ColibriError
-
-FILE_MODE: Final = 0o600
 
 
 class Step(StrEnum):
@@ -40,6 +39,12 @@ class Known:
     newest: Receipt | Removal | None
     intents: tuple[Intent, ...]
 
+    @property
+    def keys(self) -> frozenset[str]:
+        """The variables that may stand in the jail: delivered, or announced."""
+        delivered = self.newest.keys if isinstance(self.newest, Receipt) else ()
+        return frozenset(delivered).union(*(intent.keys for intent in self.intents))
+
     def next_generation(self) -> int:
         """Return max(row, open intents) + 1."""
         return max([self.tenant.generation, *(intent.generation for intent in self.intents)]) + 1
@@ -52,7 +57,9 @@ def decide(known: Known, found: Found, content: bytes, digest: str, *, recorded:
     open. Equal bytes under an open intent take that intent's generation.
     """
     tenant = known.tenant
-    drift = found.drift_from(content, FILE_MODE, Owner(tenant.owner_uid, tenant.owner_gid))
+    differs = files.drift if tenant.delivery == FILES else Found.drift_from
+    owner = Owner(tenant.owner_uid, tenant.owner_gid)
+    drift = differs(found, content, MODES[tenant.delivery], owner)
     if drift:
         return Plan(Step.WRITE, known.next_generation(), digest, drift, announced=False)
     if recorded and not known.intents and tenant.status is Status.ACTIVE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -26,7 +27,10 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One delivery (changed) or its confirmation; digest is `KEYID:hex`, an HMAC of the bytes."""
+    """One delivery (changed) or its confirmation; digest is `KEYID:hex`, an HMAC of the bytes.
+
+    parts: where each key has a file of its own, those files' own HMACs (hex), in keys' order.
+    """
 
     tenant_id: str
     generation: int
@@ -41,6 +45,7 @@ class Receipt:
     at: str
     source_revision: str
     elapsed_ms: float
+    parts: tuple[str, ...] = ()  # tells which file drifted, not part of the JSON contract
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,9 @@ class Removal:
 class Found:
     """What the confined walk saw at a path; kind is `file`, `missing`, or what stands there.
 
-    content is None unless a regular file within the size limit was read.
+    content is None unless a regular file within the size limit was read. files: at a directory
+    for several secrets, what stands at those of the asked names that are there; content is then
+    all of them packed, None unless each is a regular file.
     """
 
     kind: str
@@ -71,42 +78,49 @@ class Found:
     ino: int = 0
     mtime_ns: int = 0
     size: int = 0
+    files: Mapping[str, Found] | None = field(default=None, repr=False)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing of a delivery stands there: no file, or a directory without any."""
+        empty = self.kind == "directory" and self.files is not None and not self.files
+        return self.kind == "missing" or empty
 
     def drift_from(self, content: bytes, mode: int, owner: Owner) -> tuple[str, ...]:
         """Return in words how this differs from what should be there; empty if it does not."""
+        return self.differs(mode, owner, same_bytes=self.content == content)
+
+    def differs(self, mode: int, owner: Owner, *, same_bytes: bool) -> tuple[str, ...]:
+        """Return the same where only whether the bytes are right is known."""
         if self.kind == "missing":
             return ("missing",)
         if self.kind != "file":
             return (f"replaced by {self.kind}",)
-        return _file_drift(self, owner, mode, same_bytes=self.content == content)
-
-
-def _file_drift(found: Found, owner: Owner, mode: int, *, same_bytes: bool) -> tuple[str, ...]:
-    checks = (
-        (same_bytes, "bytes"),
-        (found.mode == mode, "mode"),
-        (found.uid == owner.uid and found.gid == owner.gid, "owner"),
-        (found.nlink == 1, "links"),
-    )
-    return tuple(word for good, word in checks if not good)
+        checks = (
+            (same_bytes, "bytes"),
+            (self.mode == mode, "mode"),
+            (self.uid == owner.uid and self.gid == owner.gid, "owner"),
+            (self.nlink == 1, "links"),
+        )
+        return tuple(word for good, word in checks if not good)
 
 
 def recorded_drift(found: Found, receipt: Receipt, digest: str) -> tuple[str, ...]:
     """Return how found differs from a receipt; digest is of the found bytes, under its key."""
-    if found.kind == "missing":
-        return ("missing",)
-    if found.kind != "file":
-        return (f"replaced by {found.kind}",)
     owner = Owner(receipt.uid, receipt.gid)
-    return _file_drift(found, owner, receipt.mode, same_bytes=digest == receipt.digest)
+    return found.differs(receipt.mode, owner, same_bytes=digest == receipt.digest)
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """What the confined write put in place, and the kind of what it displaced."""
+    """What the confined write put in place, and the kind of what it displaced.
+
+    For several files: the directory, and each file's (device, inode) by name.
+    """
 
     dev: int
     ino: int
     mtime_ns: int
     size: int
     displaced: str
+    files: Mapping[str, tuple[int, int]] = field(default_factory=dict)

@@ -36,8 +36,8 @@ def inspect(root: Root, path: Sequence[str], *, max_bytes: int) -> Found:
     """
     *directories, name = checked(path)
     try:
-        with _opened(root, directories, SEARCH) as parent:
-            return _retried(lambda: _inspect_at(root, parent, name, max_bytes))
+        with opened(root, directories, SEARCH) as parent:
+            return retried(lambda: inspect_at(root, parent, name, max_bytes))
     except Refused as refused:
         if refused.reason is Reason.MISSING:
             return Found("missing")
@@ -60,17 +60,17 @@ def place(
     def once() -> Placed:
         if create_parents:
             make_parents(root, parts[:-1], owner)
-        with _opened(root, parts[:-1], LISTABLE) as parent:
-            _check_parent(root, parent, owner, "/".join(parts[:-1]))
+        with opened(root, parts[:-1], LISTABLE) as parent:
+            check_parent(root, parent, owner, "/".join(parts[:-1]))
             return _place_at(root, parent, parts, wanted)
 
-    return _retried(once)
+    return retried(once)
 
 
 def settle(root: Root, path: Sequence[str]) -> None:
     """Sync the regular file at path and the directory that names it; raise Refused."""
     *directories, name = checked(path)
-    with _opened(root, directories, LISTABLE) as parent:
+    with opened(root, directories, LISTABLE) as parent:
         try:
             fd = root.walk.file(root, parent, name)
             try:
@@ -90,7 +90,7 @@ def remove(root: Root, path: Sequence[str]) -> str:
     *directories, name = checked(path)
     seen: list[str] = []
     try:
-        _retried(lambda: _remove_once(root, directories, name, seen))
+        retried(lambda: _remove_once(root, directories, name, seen))
     except Refused as refused:
         if refused.reason is not Reason.MISSING:
             raise
@@ -108,7 +108,7 @@ def checked(path: Sequence[str]) -> tuple[str, ...]:
     return parts
 
 
-def _retried(act: Callable[[], T]) -> T:
+def retried(act: Callable[[], T]) -> T:
     """Run act again while the tree changes under it, a bounded number of times."""
     for left in reversed(range(ATTEMPTS)):
         try:
@@ -120,7 +120,8 @@ def _retried(act: Callable[[], T]) -> T:
 
 
 @contextlib.contextmanager
-def _opened(root: Root, directories: Sequence[str], flags: int) -> Iterator[int]:
+def opened(root: Root, directories: Sequence[str], flags: int) -> Iterator[int]:
+    """Hold a directory below root open; raise Refused."""
     fd = root.walk.directory(root, directories, flags)
     try:
         yield fd
@@ -128,7 +129,7 @@ def _opened(root: Root, directories: Sequence[str], flags: int) -> Iterator[int]
         os.close(fd)
 
 
-def _look(parent: int, name: str) -> os.stat_result | None:
+def look(parent: int, name: str) -> os.stat_result | None:
     """Return what stands at name without opening or following it; None if nothing does."""
     try:
         return os.stat(name, dir_fd=parent, follow_symlinks=False)
@@ -138,8 +139,9 @@ def _look(parent: int, name: str) -> os.stat_result | None:
         raise refusal(error, name) from None
 
 
-def _inspect_at(root: Root, parent: int, name: str, max_bytes: int) -> Found:
-    before = _look(parent, name)
+def inspect_at(root: Root, parent: int, name: str, max_bytes: int) -> Found:
+    """Return what stands at name in an open directory; raise Refused."""
+    before = look(parent, name)
     if before is None:
         return Found("missing")
     if not stat.S_ISREG(before.st_mode):
@@ -183,7 +185,7 @@ def _read(fd: int, max_bytes: int) -> bytes | None:
     return b"".join(chunks) if left else None
 
 
-def _check_parent(root: Root, parent: int, owner: Owner, shown: str) -> None:
+def check_parent(root: Root, parent: int, owner: Owner, shown: str) -> None:
     """Refuse a directory of another jail user (decision 5).
 
     Root as the jail counts is whoever owns the jail's `/`: that one can move all of it anyway.
@@ -196,10 +198,10 @@ def _check_parent(root: Root, parent: int, owner: Owner, shown: str) -> None:
 def _place_at(root: Root, parent: int, path: Sequence[str], wanted: staging.Wanted) -> Placed:
     name = path[-1]
     staging.sweep(parent)
-    _displaceable(parent, name)
+    displaceable(parent, name)
     staged = staging.stage(parent, wanted)
     try:
-        displaced = _publish(staged, parent, name)
+        displaced = publish(staged, parent, name)
         os.fsync(parent)
         found = _read_back(root, path, staged, wanted)
     except BaseException as error:
@@ -212,9 +214,9 @@ def _place_at(root: Root, parent: int, path: Sequence[str], wanted: staging.Want
     return Placed(found.dev, found.ino, found.mtime_ns, found.size, displaced)
 
 
-def _displaceable(parent: int, name: str) -> str:
+def displaceable(parent: int, name: str) -> str:
     """Name what a rename would displace; a directory is never removed."""
-    before = _look(parent, name)
+    before = look(parent, name)
     if before is None:
         return "missing"
     if stat.S_ISDIR(before.st_mode):
@@ -222,13 +224,13 @@ def _displaceable(parent: int, name: str) -> str:
     return kind_of(before.st_mode)
 
 
-def _publish(staged: staging.Staged, parent: int, name: str) -> str:
+def publish(staged: staging.Staged, parent: int, name: str) -> str:
     """Give the finished inode its name; return the kind of what had it."""
-    displaced = _displaceable(parent, name)
+    displaced = displaceable(parent, name)
     if displaced == "missing":
         if staging.publish_new(staged, parent, name):
             return displaced
-        displaced = _displaceable(parent, name)
+        displaced = displaceable(parent, name)
     staging.publish_over(staged, parent, name)
     return displaced
 
@@ -238,8 +240,8 @@ def _read_back(
 ) -> Found:
     """Walk again from the root: what the jail has at path must be our inode, whole and alone."""
     try:
-        with _opened(root, path[:-1], SEARCH) as parent:
-            found = _inspect_at(root, parent, path[-1], len(wanted.content))
+        with opened(root, path[:-1], SEARCH) as parent:
+            found = inspect_at(root, parent, path[-1], len(wanted.content))
             same_mount = mount_id(parent) == root.mount
     except Refused as refused:
         # The file has its name already: whatever stands in the way now came after.
@@ -252,19 +254,20 @@ def _read_back(
 
 
 def _remove_once(root: Root, directories: Sequence[str], name: str, seen: list[str]) -> None:
-    with _opened(root, directories, LISTABLE) as parent:
+    with opened(root, directories, LISTABLE) as parent:
         staging.sweep(parent, ruthless=True)
-        kind = _displaceable(parent, name)
+        kind = displaceable(parent, name)
         if kind != "missing":
             seen.append(kind)
-            _unlink(parent, name)
+            unlink(parent, name)
         os.fsync(parent)
-    with _opened(root, directories, SEARCH) as parent:
-        if _look(parent, name) is not None:
+    with opened(root, directories, SEARCH) as parent:
+        if look(parent, name) is not None:
             raise Refused(Reason.TAMPERED, name, detail="it came back")
 
 
-def _unlink(parent: int, name: str) -> None:
+def unlink(parent: int, name: str) -> None:
+    """Take a name away that is no directory's; raise Refused."""
     try:
         os.unlink(name, dir_fd=parent)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Missing parent directories, made for the owner of the file; off unless the operator asks.
+"""Missing directories, made for the owner of the files: a set's own, parents only if asked for.
 
 B19: between mkdirat and openat the tenant can put another directory there. Owner and mode are
 set through a descriptor, and only on a directory that is as empty and ours as a new one.
@@ -27,10 +27,11 @@ def make_parents(root: Root, directories: Sequence[str], owner: Owner) -> None:
         except Refused as refused:
             if refused.reason is not Reason.MISSING:
                 raise
-            _make(root, parts, owner)
+            make_directory(root, parts, owner)
 
 
-def _make(root: Root, parts: Sequence[str], owner: Owner) -> None:
+def make_directory(root: Root, parts: Sequence[str], owner: Owner) -> None:
+    """Make the last of parts for owner, 0700 and durable; raise Refused."""
     parent = root.walk.directory(root, parts[:-1], LISTABLE)
     shown = "/".join(parts)
     try:
@@ -38,7 +39,7 @@ def _make(root: Root, parts: Sequence[str], owner: Owner) -> None:
         if uid not in {0, owner.uid, root.uid}:
             raise Refused(Reason.PARENT_POLICY, "/".join(parts[:-1]), detail=f"uid {uid}")
         os.mkdir(parts[-1], _DIRECTORY_MODE, dir_fd=parent)
-        _give(root, parts, owner)
+        give(root, parts, owner)
         os.fsync(parent)
     except FileExistsError:
         raise Refused(Reason.TAMPERED, shown, detail="it appeared meanwhile") from None
@@ -48,7 +49,7 @@ def _make(root: Root, parts: Sequence[str], owner: Owner) -> None:
         os.close(parent)
 
 
-def _give(root: Root, parts: Sequence[str], owner: Owner) -> None:
+def give(root: Root, parts: Sequence[str], owner: Owner) -> None:
     """Hand a new directory over, if it still is one: ours, empty, on the root's mount."""
     fd = root.walk.directory(root, parts, LISTABLE)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,7 +29,7 @@ class JailRoot:
 
 
 class Delivery(Protocol):
-    """Writes, reads and deletes one file beneath a verified root, through descriptors only.
+    """Writes, reads and deletes files beneath a verified root, through descriptors only.
 
     path is the tuple of components from `domain.paths.jail_path`. Every method walks from `/`
     through the allowed base to the root, refusing what decisions 5 and 6 refuse, and raises
@@ -76,5 +76,45 @@ class Delivery(Protocol):
         Returns `missing`, `file`, `symlink`, `fifo`, `socket`, `char device` or
         `block device`; a directory is refused (`target_not_regular`). A missing parent
         directory is `missing`. Durable when it returns.
+        """
+        ...
+
+    def inspect_files(
+        self, root: JailRoot, path: Sequence[str], names: Collection[str], *, max_bytes: int
+    ) -> Found:
+        """Return what stands at path and, where that is a directory, at names in it.
+
+        Other names in it are the tenant's. max_bytes is for all files together.
+        """
+        ...
+
+    def place_files(
+        self,
+        root: JailRoot,
+        path: Sequence[str],
+        contents: Mapping[str, bytes],
+        owner: Owner,
+        mode: int = 0o400,
+        *,
+        stale: Collection[str] = (),
+    ) -> Placed:
+        """Put contents there, each by name a new inode as in place, and delete stale names.
+
+        A file that is as wanted is left as it is. The directory is made, 0700 and the owner's,
+        where there is none; what else stands at path is displaced. Raises `unsafe_parent` for a
+        directory that others of the jail may write, and before any change `target_not_regular`
+        for a directory at one of the names.
+        """
+        ...
+
+    def settle_files(self, root: JailRoot, path: Sequence[str], names: Collection[str]) -> None:
+        """Make what stands at names in path durable, as settle."""
+        ...
+
+    def remove_files(self, root: JailRoot, path: Sequence[str], names: Collection[str]) -> str:
+        """Delete what stands at names in path, then the directory if nothing else is in it.
+
+        Returns `files`, `missing`, or the kind of what stood in the directory's place and was
+        deleted. A directory at one of the names is refused when all others are gone.
         """
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 from vault_svc.domain.audit import Head
@@ -105,6 +106,13 @@ class Registry(TenantReader, Protocol):
         """Store the audit head, never an older one."""
         ...
 
-    def replace_digests(self, digests: Mapping[str, tuple[str, str]]) -> int:
-        """Replace newest receipts' digests, tenant → (old, new), where old still stands."""
+    def replace_digests(
+        self,
+        digests: Mapping[str, tuple[str, str]],
+        parts: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    ) -> int:
+        """Replace newest receipts' digests, tenant → (old, new), where old still stands.
+
+        parts: the files' own digests that go with the new one.
+        """
         ...

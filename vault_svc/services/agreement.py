@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vault_svc.domain import names, paths
-from vault_svc.domain.receipt import Intent, Receipt, Removal, recorded_drift
+from vault_svc.domain import names
+from vault_svc.domain.receipt import Intent, Receipt, Removal
 from vault_svc.domain.tenant import Status, Tenant
 from vault_svc.errors import ColibriError
+from vault_svc.services import standing
 from vault_svc.services.context import Context
 
 
@@ -16,15 +17,16 @@ def agrees(context: Context, row: Tenant, newest: Receipt | Removal | None) -> b
     """Compare the file with its receipt, under the key the receipt was made with."""
     if not isinstance(newest, Receipt):
         return False
-    found = context.delivery.inspect(
+    found = standing.look(
+        context.delivery,
+        row,
         context.agreed_root(row),
-        paths.jail_path(newest.path),
+        newest.path,
+        newest.keys,
         max_bytes=context.settings.max_env_bytes,
     )
-    key_id = newest.digest.partition(":")[0]
-    digest = context.keys.digest(row.tenant_id, found.content or b"", key_id=key_id)
     wanted = replace(newest, uid=row.owner_uid, gid=row.owner_gid)
-    return not recorded_drift(found, wanted, digest)
+    return not standing.drift(context.keys, row, found, wanted)
 
 
 def delivered_revision(

@@ -11,15 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from vault_svc.domain import dotenv, paths
+from vault_svc.domain import delivered, paths
 from vault_svc.domain.audit import Entry, Event, Head
-from vault_svc.domain.plan import FILE_MODE, Known, Outcome, Plan, Step, decide
-from vault_svc.domain.receipt import Intent, Owner, Placed, Receipt
+from vault_svc.domain.plan import Known, Outcome, Plan, Step, decide
+from vault_svc.domain.receipt import Found, Intent, Placed, Receipt
 from vault_svc.domain.secret import SecretSet, Unchanged
 from vault_svc.domain.tenant import Action, Tenant, next_status
 from vault_svc.errors import ColibriError
 from vault_svc.ports.delivery import Delivery, JailRoot
 from vault_svc.ports.secret_source import Answer
+from vault_svc.services import standing
 from vault_svc.services.agreement import delivered_revision
 from vault_svc.services.context import Context
 
@@ -47,6 +48,7 @@ class _Job:
     started: float
     warnings: tuple[str, ...]
     left_out: tuple[str, ...]
+    found: Found | None = None
     placed: Placed | None = None
     error: ColibriError | None = None
 
@@ -118,7 +120,8 @@ class Batch:
         if not self._options.dry_run:
             known = self._located(known, root)
         limit = self._context.settings.max_env_bytes
-        found = delivery.inspect(root, path, max_bytes=limit)
+        keys = known.keys | set(resolved.names())
+        found = standing.look(delivery, tenant, root, tenant.env_path, keys, max_bytes=limit)
         digest = self._context.keys.digest(tenant.tenant_id, content)
         plan = decide(known, found, content, digest, recorded=self._recorded(known, content))
         return _Job(
@@ -130,8 +133,9 @@ class Batch:
             resolved.revision,
             resolved.names(),
             started,
-            dotenv.warnings(resolved, tenant.profile),
+            delivered.warnings(tenant, resolved),
             resolved.left_out,
+            found,
         )
 
     def _untouched(self, known: Known, resolved: Unchanged, started: float) -> _Job:
@@ -175,7 +179,7 @@ class Batch:
                 hint="put a secret in, or deliver the empty file with --allow-empty",
             )
         settings = self._context.settings
-        content = dotenv.render(resolved, tenant.profile, allowed=settings.allowed_variables)
+        content = delivered.render(tenant, resolved, settings.allowed_variables)
         if len(content) > settings.max_env_bytes:
             raise ColibriError(
                 "secret_value_unrepresentable",
@@ -221,14 +225,15 @@ class Batch:
         """A receipt outlives a power cut, so what it says must be on the disk first."""
         for job in adopted:
             try:
-                self._context.delivery.settle(job.root, job.path)
+                standing.settle(self._context.delivery, job.tenant, job.root, job.path, job.keys)
             except ColibriError as error:
                 job.error = error.for_tenant(job.tenant.tenant_id)
 
     def _place_one(self, delivery: Delivery, job: _Job) -> None:
-        owner = Owner(job.tenant.owner_uid, job.tenant.owner_gid)
         try:
-            job.placed = delivery.place(job.root, job.path, job.content, owner, FILE_MODE)
+            job.placed = standing.put(
+                delivery, job.tenant, job.root, job.path, job.content, job.known.keys
+            )
             if job.root.ino is None:
                 self._context.still_there(job.tenant, job.root)
         except ColibriError as error:
@@ -243,7 +248,7 @@ class Batch:
         for the next run, and no line that says "delivered".
         """
         receipts = self._receipts(jobs)
-        dropped = [job.tenant.tenant_id for job in jobs if _placed_nothing(job)]
+        dropped = [job.tenant.tenant_id for job in jobs if self._placed_nothing(job)]
         head = self._report(jobs, receipts, failures)
         receipts = self._receipts(jobs)
         errors = dict(failures) | {j.tenant.tenant_id: j.error for j in jobs if j.error}
@@ -281,6 +286,33 @@ class Batch:
                     job.error = error.for_tenant(job.tenant.tenant_id)
             return None
 
+    def _placed_nothing(self, job: _Job) -> bool:
+        """Say whether a write failed, and for certain before a file had its name.
+
+        Not while an older intent is open: what a crashed run placed is still to be accounted for.
+        """
+        if not job.error or job.plan.step is not Step.WRITE or job.known.intents:
+            return False
+        if job.error.code in {"tampered", "internal", "busy"}:
+            return False
+        return job.found is None or job.found.files is None or self._is_as_it_was(job, job.found)
+
+    def _is_as_it_was(self, job: _Job, before: Found) -> bool:
+        """Look again: a set that failed at one file may have placed others."""
+        limit, keys = self._context.settings.max_env_bytes, job.known.keys | set(job.keys)
+        try:
+            now = standing.look(
+                self._context.delivery,
+                job.tenant,
+                job.root,
+                job.tenant.env_path,
+                keys,
+                max_bytes=limit,
+            )
+        except ColibriError:
+            return False
+        return _identities(now) == _identities(before)
+
     def _receipts(self, jobs: Sequence[_Job]) -> dict[str, Receipt]:
         return {
             job.tenant.tenant_id: self._receipt(job)
@@ -296,14 +328,15 @@ class Batch:
             path=job.tenant.env_path,
             keys=job.keys,
             digest=job.plan.digest,
-            mode=FILE_MODE,
+            mode=delivered.MODES[job.tenant.delivery],
             uid=job.tenant.owner_uid,
             gid=job.tenant.owner_gid,
-            size=len(job.content),
+            size=delivered.size(job.tenant, job.content),
             changed=job.plan.step is Step.WRITE,
             at=self._context.clock.now(),
             source_revision=job.revision,
             elapsed_ms=round(elapsed * 1000, 3),
+            parts=standing.parts(self._context.keys, job.tenant, job.content),
         )
 
     def _outcome(self, job: _Job, receipt: Receipt | None) -> Outcome:
@@ -357,7 +390,7 @@ def _entries(
             event = Event.DELIVERED if receipt.changed else Event.ADOPTED
             detail = {"generation": receipt.generation, "digest": receipt.digest}
             entries.append(Entry(event, tenant_id, detail))
-        if job.placed and job.placed.displaced not in {"missing", "file"}:
+        if job.placed and job.placed.displaced not in {"missing", "file", "directory"}:
             entries.append(Entry(Event.DISPLACED, tenant_id, {"kind": job.placed.displaced}))
     errors = dict(failures) | {j.tenant.tenant_id: j.error for j in jobs if j.error}
     entries += [
@@ -368,11 +401,5 @@ def _entries(
     return entries
 
 
-def _placed_nothing(job: _Job) -> bool:
-    """Say whether a write failed, and for certain before the file had its name.
-
-    Not while an older intent is open: what a crashed run placed is still to be accounted for.
-    """
-    if not job.error or job.plan.step is not Step.WRITE or job.known.intents:
-        return False
-    return job.error.code not in {"tampered", "internal", "busy"}
+def _identities(found: Found) -> dict[str, tuple[int, int, int]]:
+    return {n: (f.dev, f.ino, f.mtime_ns) for n, f in (found.files or {}).items()}

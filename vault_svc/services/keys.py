@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from vault_svc.domain import paths
 from vault_svc.domain.audit import Event
 from vault_svc.domain.receipt import Receipt
 from vault_svc.domain.secret import SecretValue
@@ -13,6 +12,7 @@ from vault_svc.domain.tenant import Tenant
 from vault_svc.errors import ColibriError
 from vault_svc.ports.credential_store import CredentialStore
 from vault_svc.ports.secret_source import IdentityRotator
+from vault_svc.services import standing
 from vault_svc.services.context import Context
 
 
@@ -60,17 +60,19 @@ class Keys:
         self.context.record(Event.HOST_KEY_ROTATED, old=old, new=new)
         rows = self.context.registry.tenants(host=self.context.settings.host)
         newest = self.context.registry.newest([row.tenant_id for row in rows])
-        digests, left = {}, []
+        digests, parts, left = {}, {}, []
         for row in rows:
             receipt = newest.get(row.tenant_id)
             if not isinstance(receipt, Receipt):
                 continue
-            digest = self._redigest(row, receipt)
-            if digest:
+            content = self._sound(row, receipt)
+            if content is not None:
+                digest = self.context.keys.digest(row.tenant_id, content)
                 digests[row.tenant_id] = (receipt.digest, digest)
+                parts[row.tenant_id] = standing.parts(self.context.keys, row, content)
             else:
                 left.append(row.tenant_id)
-        redone = self.context.registry.replace_digests(digests)
+        redone = self.context.registry.replace_digests(digests, parts)
         return Rotated("host key", old, new, redone, tuple(left))
 
     def replace_host(self) -> Rotated:
@@ -105,18 +107,22 @@ class Keys:
             hint="put it back from its backup; see the runbook host-key-lost.md",
         )
 
-    def _redigest(self, row: Tenant, receipt: Receipt) -> str:
+    def _sound(self, row: Tenant, receipt: Receipt) -> bytes | None:
+        """Return what the jail holds if it is what the receipt says."""
         try:
-            found = self.context.delivery.inspect(
+            found = standing.look(
+                self.context.delivery,
+                row,
                 self.context.agreed_root(row),
-                paths.jail_path(receipt.path),
+                receipt.path,
+                receipt.keys,
                 max_bytes=self.context.settings.max_env_bytes,
             )
             content, key_id = found.content, receipt.digest.partition(":")[0]
             if content is None:
-                return ""
+                return None
             if self.context.keys.digest(row.tenant_id, content, key_id=key_id) != receipt.digest:
-                return ""
+                return None
         except ColibriError:
-            return ""
-        return self.context.keys.digest(row.tenant_id, content)
+            return None
+        return content

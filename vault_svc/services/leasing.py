@@ -237,7 +237,8 @@ class Leasing:
         if not begun.issued:
             return
         with suppress(ColibriError):  # the rows stay, and the next pass goes on
-            after = read_back(self._context, begun.known)
+            asked = [v for lease in begun.issued for v in lease.request.variables]
+            after = read_back(self._context, begun.known, asked)
             if _same(begun.before, after):
                 self._ender.end(begun.known.tenant.tenant_id, begun.issued, ())
                 begun.issued.clear()

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-from vault_svc.domain import dotenv, paths
+from vault_svc.domain import delivered
 from vault_svc.domain.lease import Standing, State, reconciled
 from vault_svc.domain.plan import Known
 from vault_svc.domain.receipt import Found, Receipt
 from vault_svc.domain.secret import SecretSet, SecretValue
 from vault_svc.errors import ColibriError
 from vault_svc.services.context import Context
+from vault_svc.services.standing import look
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,23 +34,29 @@ class ReadBack:
     @property
     def is_settled(self) -> bool:
         """Whether it is certain which delivery stands there: the recorded one, or none."""
-        return self.values is not None or self.found.kind == "missing"
+        return self.values is not None or self.found.is_gone
 
 
-def read_back(context: Context, known: Known) -> ReadBack:
-    """Look at a tenant's file; raise what keeps the jail from being looked at."""
+def read_back(context: Context, known: Known, also: Collection[str] = ()) -> ReadBack:
+    """Look at a tenant's file; raise what keeps the jail from being looked at.
+
+    also: variables that may have files of their own there, beside those that are recorded.
+    """
     tenant, newest = known.tenant, known.newest
     path = newest.path if isinstance(newest, Receipt) else tenant.env_path
-    found = context.delivery.inspect(
+    found = look(
+        context.delivery,
+        tenant,
         context.agreed_root(tenant),
-        paths.jail_path(path),
+        path,
+        known.keys.union(also),
         max_bytes=context.settings.max_env_bytes,
     )
     if not isinstance(newest, Receipt) or found.content is None:
         return ReadBack(found)
     if not _vouched_for(context, tenant.tenant_id, newest, found.content):
         return ReadBack(found)
-    plain = dotenv.parse_own(found.content)
+    plain = delivered.values_of(tenant, found.content)
     return ReadBack(found, {name: SecretValue(value) for name, value in plain.items()})
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from vault_svc.domain import paths
 from vault_svc.domain.audit import Entry, Event, Head
+from vault_svc.domain.delivered import FILES
 from vault_svc.domain.receipt import Receipt, Removal
 from vault_svc.domain.secret import CollectionRef
 from vault_svc.domain.tenant import Action, Status, Tenant, next_status
 from vault_svc.errors import ColibriError
 from vault_svc.ports.delivery import JailRoot
+from vault_svc.services import standing
 from vault_svc.services.context import Context
 from vault_svc.services.lease_ending import LeaseEnder
 
@@ -96,7 +98,8 @@ class Remover:
             return False
         try:
             root = self._root(row)
-            return root is None or self._standing(root, path) == "missing"
+            keys = self._keys(row, newest)
+            return root is None or self._standing(row, root, path, keys) == "missing"
         except ColibriError:
             return False
 
@@ -133,8 +136,14 @@ class Remover:
             tenant=row.tenant_id,
         )
 
-    def _standing(self, root: JailRoot, path: str) -> str:
-        return self.context.delivery.inspect(root, paths.jail_path(path), max_bytes=0).kind
+    def _standing(self, row: Tenant, root: JailRoot, path: str, keys: Collection[str]) -> str:
+        found = standing.look(self.context.delivery, row, root, path, keys, max_bytes=0)
+        return "missing" if found.is_gone else found.kind
+
+    def _keys(self, row: Tenant, newest: Receipt | Removal | None) -> frozenset[str]:
+        if row.delivery != FILES:
+            return frozenset()
+        return standing.known_keys(self.context, row.tenant_id, newest)
 
     def _remove(self, row: Tenant, action: Action, after: Status, path: str) -> Removed:
         trail = _Trail(self.context)
@@ -161,8 +170,10 @@ class Remover:
             root = self._root(row)
             if root is None:  # no jail, no file
                 return "missing"
-            kind = self.context.delivery.remove(root, paths.jail_path(path))
-            left = self._standing(root, path)
+            newest = self.context.registry.newest([row.tenant_id]).get(row.tenant_id)
+            keys = self._keys(row, newest)
+            kind = standing.take(self.context.delivery, row, root, path, keys)
+            left = self._standing(row, root, path, keys)
         except ColibriError as error:
             trail.write(Event.REMOVAL_FAILED, row.tenant_id, path=path, code=error.code)
             raise error.for_tenant(row.tenant_id) from None

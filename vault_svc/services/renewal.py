@@ -121,7 +121,7 @@ class Renewer:
             return Renewal(tenant_id, "unchanged")
         if blind:
             raise blind
-        if before.found.kind == "missing":
+        if before.found.is_gone:
             return self._ended(tenant_id)
         return Renewal(tenant_id, "provision")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from vault_svc.domain.audit import Event
+from vault_svc.domain.delivered import FILE
 from vault_svc.domain.dotenv_profiles import READ_BY_SH
 from vault_svc.domain.receipt import Owner, Receipt
 from vault_svc.domain.tenant import Action, Tenant, next_status
@@ -138,8 +139,9 @@ class Spawner:
         )
 
     def _provisioned(self, row: Tenant, argv: Sequence[str]) -> Sequence[str]:
-        """Deliver; return the command line that finds the secrets in its environment."""
-        if row.profile not in READ_BY_SH:
+        """Deliver; return the command line that finds the secrets: in its environment, or files."""
+        loads = row.delivery == FILE
+        if loads and row.profile not in READ_BY_SH:
             raise ColibriError(
                 "usage",
                 f"a file of profile '{row.profile}' is not for a shell to read",
@@ -151,6 +153,8 @@ class Spawner:
         except ColibriError as error:
             if error.code != "no_collection":
                 raise
+            return argv
+        if not loads:  # the command reads the files itself, where the row says they are
             return argv
         # Engines enter at the jail's `/`; for a plain tree only the relative path is the jail's.
         return ["/bin/sh", "-c", _READER, f".{row.env_path}", *argv]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 
-from vault_svc.domain import dotenv, names, paths
+from vault_svc.domain import delivered, dotenv, names, paths
 from vault_svc.domain.audit import Event
 from vault_svc.domain.receipt import Owner, Receipt
 from vault_svc.domain.secret import CollectionRef
@@ -29,7 +29,8 @@ class Registration:
     jail_root: str | None = None
     collection: str | None = None
     source: str | None = None
-    env_path: str = "/.env"
+    env_path: str | None = None
+    delivery: str = delivered.FILE
     owner: Owner | None = None
     tier: str = "standard"
     profile: str | None = None
@@ -50,6 +51,7 @@ class Changes:
     owner: Owner | None = None
     profile: str | None = None
     no_collection: bool = False
+    delivery: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class Tenants:
                 hint="leave --create-jail and --jail-root out",
             )
         jail = names.jail_name(asked.jail or tenant_id)
-        paths.jail_path(asked.env_path)
+        env_path = asked.env_path or delivered.DEFAULT_PATHS[_delivery(asked.delivery)]
+        paths.jail_path(env_path)
         profile = self._profile(asked.profile or self.context.settings.default_profile)
         owner = self._owner(asked.owner)
         source = asked.source or self.context.settings.default_source
@@ -84,7 +87,7 @@ class Tenants:
             root = JailRoot("")  # an ephemeral jail's is proven at each delivery (decision 7)
             if not asked.ephemeral:
                 root = self._prove(engine, jail, asked.jail_root, tenant_id)
-            row = self._row(asked, jail, root, source, collection, profile, owner, engine)
+            row = self._row(asked, jail, root, source, collection, profile, owner, engine, env_path)
             self.context.registry.add(row)
         self.context.record(Event.TENANT_REGISTERED, tenant_id, **_facts(row))
         return row
@@ -99,6 +102,7 @@ class Tenants:
         profile: str,
         owner: Owner,
         engine: str,
+        env_path: str,
     ) -> Tenant:
         now = self.context.clock.now()
         return Tenant(
@@ -111,9 +115,9 @@ class Tenants:
             collection=collection.name,
             collection_id=collection.collection_id or None,
             profile=profile,
-            delivery="file",
+            delivery=asked.delivery,
             mounts=(),
-            env_path=asked.env_path,
+            env_path=env_path,
             owner_uid=owner.uid,
             owner_gid=owner.gid,
             tier=asked.tier,
@@ -153,9 +157,12 @@ class Tenants:
             changed = replace(changed, owner_uid=owner.uid, owner_gid=owner.gid)
         if changes.profile:
             changed = replace(changed, profile=self._profile(changes.profile))
-        if changes.env_path:
-            paths.jail_path(changes.env_path)
-            changed = replace(changed, env_path=changes.env_path)
+        if changes.delivery and changes.delivery != row.delivery:
+            changed = replace(changed, delivery=_delivery(changes.delivery))
+        if changes.env_path or changed.delivery != row.delivery:
+            env_path = changes.env_path or _other_default(row, changed.delivery)
+            paths.jail_path(env_path)
+            changed = replace(changed, env_path=env_path)
         if changes.collection or changes.no_collection:
             ref = self._collection(row.source, changes.collection or "", changes.no_collection)
             self._refuse_taken_collection(row.source, ref, but=row.tenant_id)
@@ -170,21 +177,16 @@ class Tenants:
         return changed
 
     def _clear_old_place(self, row: Tenant, changed: Tenant) -> Tenant:
-        moved = (row.env_path, row.jail_root, row.root_ino, row.collection_id) != (
-            changed.env_path,
-            changed.jail_root,
-            changed.root_ino,
-            changed.collection_id,
-        )
+        moved = _place(row) != _place(changed)
         newest = self.context.registry.newest([row.tenant_id]).get(row.tenant_id)
-        delivered = newest.path if isinstance(newest, Receipt) else ""
-        if not delivered and self.context.registry.open_intents([row.tenant_id]):
-            delivered = row.env_path  # a crash left the file there before there was a receipt
-        if not moved or not delivered:
+        left = newest.path if isinstance(newest, Receipt) else ""
+        if not left and self.context.registry.open_intents([row.tenant_id]):
+            left = row.env_path  # a crash left the file there before there was a receipt
+        if not moved or not left:
             return row
         if changed.jail == row.jail:  # made anew or moved: its tree is where the engine has it
             row = replace(row, jail_root=changed.jail_root, root_ino=changed.root_ino)
-        Remover(self.context).take_out(row, delivered)
+        Remover(self.context).take_out(row, left)
         return self.context.registry.tenant(row.tenant_id)
 
     def _profile(self, name: str) -> str:
@@ -301,6 +303,35 @@ class Tenants:
             )
 
 
+def _place(row: Tenant) -> tuple[object, ...]:
+    """Return what decides where a tenant's secrets stand, and whose they are.
+
+    A directory is its owner's, so another owner's is another one.
+    """
+    owner = row.owner_uid if row.delivery == delivered.FILES else None
+    where = (row.jail_root, row.root_ino, row.delivery, row.env_path, owner)
+    return (*where, row.collection_id)
+
+
+def _delivery(text: str) -> str:
+    if text not in delivered.MODES:
+        raise _choice("way of delivery", text, delivered.MODES)
+    return text
+
+
+def _other_default(row: Tenant, delivery: str) -> str:
+    """Return the default place of another way of delivery for a row that has its own's."""
+    if row.env_path != delivered.DEFAULT_PATHS[row.delivery]:
+        what = "directory" if delivery == delivered.FILES else "file"
+        raise ColibriError(
+            "usage",
+            f"'{row.env_path}' was chosen for delivery '{row.delivery}', not for '{delivery}'",
+            hint=f"say where the {what} shall be with --env-path",
+            tenant=row.tenant_id,
+        )
+    return delivered.DEFAULT_PATHS[delivery]
+
+
 def _choice(what: str, given: str, known: Iterable[str]) -> ColibriError:
     return ColibriError(
         "usage", f"there is no {what} '{given[:40]}'", hint="one of: " + ", ".join(known)
@@ -314,6 +345,7 @@ def _facts(row: Tenant) -> dict[str, object]:
         "engine": row.engine,
         "source": row.source,
         "collection_id": row.collection_id,
+        "delivery": row.delivery,
         "env_path": row.env_path,
         "owner": f"{row.owner_uid}:{row.owner_gid}",
         "profile": row.profile,

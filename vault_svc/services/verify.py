@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from vault_svc.domain import paths
-from vault_svc.domain.receipt import Found, Receipt, Removal, recorded_drift
+from vault_svc.domain.delivered import FILES
+from vault_svc.domain.receipt import Found, Receipt, Removal
 from vault_svc.domain.tenant import Status, Tenant
 from vault_svc.errors import ColibriError
+from vault_svc.services import standing
 from vault_svc.services.context import Context
 
 
@@ -50,18 +51,24 @@ class Verifier:
     def _look(self, row: Tenant, newest: Receipt | Removal | None) -> Finding:
         if row.status is Status.OFFBOARDED and self.context.registry.by_jail(row.host, row.jail):
             return Finding(row.tenant_id, "ok", (), row.generation)  # the jail is another's now
-        found = self._inspect(row, newest.path if newest else row.env_path)
+        path = newest.path if newest else row.env_path
+        found = self._inspect(row, path, self._keys(row, newest))
         if isinstance(newest, Receipt):
-            key_id = newest.digest.partition(":")[0]
-            digest = self.context.keys.digest(row.tenant_id, found.content or b"", key_id=key_id)
-            drift = recorded_drift(found, newest, digest)
+            drift = standing.drift(self.context.keys, row, found, newest)
             state = "drift" if drift else "ok"
             return Finding(row.tenant_id, state, drift, newest.generation)
-        if found.kind != "missing":
+        left = newest is not None and path != row.env_path and found.kind == "directory"
+        if not found.is_gone and not left:  # a directory at a place it has left is the tenant's
             return Finding(row.tenant_id, "drift", (f"unexpected {found.kind}",), row.generation)
         return Finding(row.tenant_id, "ok" if newest else "not_delivered", (), row.generation)
 
-    def _inspect(self, row: Tenant, path: str) -> Found:
+    def _keys(self, row: Tenant, newest: Receipt | Removal | None) -> frozenset[str]:
+        """Return the variables whose files are looked at, where each has one."""
+        if row.delivery != FILES:
+            return frozenset()
+        return standing.known_keys(self.context, row.tenant_id, newest)
+
+    def _inspect(self, row: Tenant, path: str, keys: Collection[str]) -> Found:
         try:
             root = self.context.agreed_root(row)
         except ColibriError as error:
@@ -69,4 +76,4 @@ class Verifier:
                 raise
             return Found("missing")  # an ephemeral jail that nobody runs now
         limit = self.context.settings.max_env_bytes
-        return self.context.delivery.inspect(root, paths.jail_path(path), max_bytes=limit)
+        return standing.look(self.context.delivery, row, root, path, keys, max_bytes=limit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vault_svc.adapters.registry import place
@@ -87,9 +88,13 @@ class LazyRegistry(TenantReads):
         """Store the audit head, never an older one."""
         self.store.mirror(head)
 
-    def replace_digests(self, digests: Mapping[str, tuple[str, str]]) -> int:
+    def replace_digests(
+        self,
+        digests: Mapping[str, tuple[str, str]],
+        parts: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    ) -> int:
         """Replace newest receipts' digests."""
-        return self.store.replace_digests(digests)
+        return self.store.replace_digests(digests, parts)
 
     @property
     def store(self) -> SqlRegistry:

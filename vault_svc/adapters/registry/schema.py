@@ -12,7 +12,7 @@ from vault_svc.domain.receipt import Intent, Receipt, Removal
 from vault_svc.domain.tenant import Status, Tenant
 from vault_svc.errors import ColibriError
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """The version this code reads and writes; equals the number of the newest migration."""
 
 APPLICATION_ID: Final = 0x636F6C69
@@ -33,6 +33,7 @@ DELIVERY_COLUMNS: Final = (
     "at",
     "source_revision",
     "elapsed_ms",
+    "parts",
     "kind",
     "existed",
 )
@@ -78,6 +79,7 @@ def record_row(record: Receipt | Removal) -> dict[str, Any]:
     row["kind"] = DELIVERED if isinstance(record, Receipt) else REMOVED
     if isinstance(record, Receipt):
         row["keys"] = json.dumps(record.keys)
+        row["parts"] = parts_text(record.parts)
     return row
 
 
@@ -89,6 +91,7 @@ def record_of(row: Sequence[Any]) -> Receipt | Removal:
     try:
         keys = _strings(row[3])
         changed, elapsed_ms = bool(row[9]), float(row[12])
+        parts = _strings(row[13]) if row[13] else ()
     except (TypeError, ValueError):
         raise _spoiled("deliveries", row[0]) from None
     digest, mode, uid, gid, size = row[4:9]
@@ -106,7 +109,13 @@ def record_of(row: Sequence[Any]) -> Receipt | Removal:
         row[10],
         row[11],
         elapsed_ms,
+        parts,
     )
+
+
+def parts_text(parts: Sequence[str]) -> str | None:
+    """Return a column's text for files' own digests; NULL for none."""
+    return json.dumps(list(parts)) if parts else None
 
 
 def intent_row(intent: Intent) -> dict[str, Any]:

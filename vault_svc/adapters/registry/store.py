@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import TextClause, insert, select, text
@@ -18,6 +19,7 @@ from vault_svc.adapters.registry.schema import (
     SCHEMA_VERSION,
     TENANT_COLUMNS,
     intent_row,
+    parts_text,
     record_row,
     tenant_of,
     tenant_row,
@@ -144,11 +146,21 @@ class SqlRegistry(TenantReads):
         with self._transaction() as connection:
             _mirror(connection, head)
 
-    def replace_digests(self, digests: Mapping[str, tuple[str, str]]) -> int:
-        """Replace newest receipts' digests, tenant → (old, new), where old still stands."""
+    def replace_digests(
+        self,
+        digests: Mapping[str, tuple[str, str]],
+        parts: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    ) -> int:
+        """Replace newest receipts' digests, tenant → (old, new), where old still stands.
+
+        parts: the files' own digests that go with the new one.
+        """
         with self._writing() as connection:
             return sum(
-                connection.execute(writes.REDIGEST, {"t": t, "old": old, "new": new}).rowcount
+                connection.execute(
+                    writes.REDIGEST,
+                    {"t": t, "old": old, "new": new, "new_parts": parts_text(parts.get(t, ()))},
+                ).rowcount
                 for t, (old, new) in digests.items()
             )
 

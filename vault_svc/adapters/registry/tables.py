@@ -121,6 +121,7 @@ class DeliveryRow(Base, table=True):
     at: str = _text()
     source_revision: str | None = _text(null=True)
     elapsed_ms: float | None = None
+    parts: str | None = _text(null=True)
 
 
 class IntentRow(Base, table=True):

@@ -111,7 +111,7 @@ _newest: Final = select(func.max(_records.c.id)).where(_records.c.tenant_id == _
 REDIGEST: Final = (
     update(DELIVERIES)
     .where(and_(DELIVERIES.c.id == _newest, DELIVERIES.c.digest == bindparam("old")))
-    .values(digest=bindparam("new"))
+    .values(digest=bindparam("new"), parts=bindparam("new_parts"))
 )
 
 UNMAP: Final = delete(LEASE_VARIABLES).where(
