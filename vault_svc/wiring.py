@@ -553,8 +553,8 @@ class Services:
 
 
 def _import_what_writes() -> None:
-    """Import SQLAlchemy at a time that costs nobody half a second of waiting."""
-    import vault_svc.adapters.registry.store  # noqa: F401
+    """Import the registry's writing side at a time that costs nobody any waiting."""
+    import vault_svc.adapters.registry.sqlite_store  # noqa: F401
 
 
 def _unknown(what: str, name: str, known: Sequence[str]) -> ColibriError:

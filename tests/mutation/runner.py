@@ -107,7 +107,7 @@ class Copy:
 
 
 def red(said: str) -> set[str]:
-    """Return what failed, with and without parameters; an oracle may speak after the test, but none before it."""
+    """Return what failed, with and without parameters, whatever oracles said after it."""
     failed = {line.split(" ")[1] for line in said.splitlines() if line.startswith("FAILED ")}
     called = {test.partition("::")[2] for test in failed}
     called |= set(re.findall(r"^_+ ERROR at teardown of (\S+)", said, re.MULTILINE))

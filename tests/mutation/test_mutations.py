@@ -70,7 +70,9 @@ def test_every_named_test_is_there():
     for mutation in MUTATIONS:
         for test in mutation.tests:
             file, _, name = test.partition("::")
-            defined = re.search(rf"^def {name.partition('[')[0]}\(", (CHECKOUT / file).read_text(), re.MULTILINE)
+            defined = re.search(
+                rf"^def {name.partition('[')[0]}\(", (CHECKOUT / file).read_text(), re.MULTILINE
+            )
             assert defined, (mutation.name, test)
 
 
