@@ -7,7 +7,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -124,13 +124,37 @@ def stdin(seconds: float) -> bytes:
 def deliver(services: Services, spawned: Spawned, on_failure: OnFailure) -> dict[str, Any]:
     """Return the outcome's document; raise what forbids the jail's start, or makes it needless."""
     try:
-        return _asked(services, lambda: outcome_body(services.hook.run(spawned)))
+        return _asked(services, lambda: _gathered(services, spawned))
     except ColibriError as error:
         if on_failure is OnFailure.REFUSE or error.code in NOTHING_TO_DO:
             raise
         failure = error
     output.say(failure.line())
     return _asked(services, lambda: _regardless(services, spawned, failure))
+
+
+def _gathered(services: Services, spawned: Spawned) -> bytes:
+    """Return the answer of whichever hook delivers for all that wait for this source now."""
+    from dataclasses import astuple
+
+    def serve(asked: Sequence[bytes]) -> list[bytes]:
+        return _served(services, asked)
+
+    source = services.hook.source_of(spawned)
+    return services.together(source, codec.dumps(astuple(spawned)).encode(), serve)
+
+
+def _served(services: Services, asked: Sequence[bytes]) -> list[bytes]:
+    from vault_svc.services.hook import Spawned
+
+    try:
+        found = services.hook.several([Spawned(*codec.loads(each)) for each in asked])
+    except BaseException as error:  # noqa: BLE001 - told by type and place, as in main()
+        return [_raised(faults.internal(error))] * len(asked)
+    return [
+        _raised(each) if isinstance(each, ColibriError) else _plain(outcome_body(each))
+        for each in found
+    ]
 
 
 def words(answer: dict[str, Any]) -> str:
@@ -144,14 +168,14 @@ def words(answer: dict[str, Any]) -> str:
     return f"tenant '{tenant}' {answer['result']}{generation}"
 
 
-def _regardless(services: Services, spawned: Spawned, failure: ColibriError) -> dict[str, Any]:
+def _regardless(services: Services, spawned: Spawned, failure: ColibriError) -> bytes:
     from vault_svc.domain.plan import Outcome
 
     services.hook.carry_on(spawned, failure)
-    return outcome_body(Outcome(failure.tenant, "failed", error=failure))
+    return _plain(outcome_body(Outcome(failure.tenant, "failed", error=failure)))
 
 
-def _asked(services: Services, act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _asked(services: Services, act: Callable[[], bytes]) -> dict[str, Any]:
     """Do it in a child within the hook's time; raise what it raised, or `hook_timeout`."""
     seconds = services.settings.hook_timeout_seconds
     try:
@@ -169,11 +193,18 @@ def _asked(services: Services, act: Callable[[], dict[str, Any]]) -> dict[str, A
     )
 
 
-def _encoded(act: Callable[[], dict[str, Any]]) -> bytes:
+def _encoded(act: Callable[[], bytes]) -> bytes:
     try:
-        answer = act()
+        return act()
     except ColibriError as error:
-        answer = {"raised": output.error_body(error)}
+        return _raised(error)
     except BaseException as error:  # noqa: BLE001 - told by type and place, as in main()
-        answer = {"raised": output.error_body(faults.internal(error))}
+        return _raised(faults.internal(error))
+
+
+def _raised(error: ColibriError) -> bytes:
+    return _plain({"raised": output.error_body(error)})
+
+
+def _plain(answer: dict[str, Any]) -> bytes:
     return codec.dumps(answer).encode()
