@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import output
-from cli.cmd_tenants import Id, record_body, tenant_body
+from cli.bodies import outcome_body
+from cli.cmd_tenants import Id, tenant_body
 from cli.session import Json, session
 from vault_svc.errors import ColibriError
 
@@ -282,19 +283,6 @@ def _reason(outcome: Outcome) -> str:
 
 def _why(words: str, error: ColibriError | None) -> str:
     return error.line() if error else words or "-"
-
-
-def outcome_body(outcome: Outcome) -> dict[str, Any]:
-    """Return what came of one tenant as the JSON contract has it."""
-    return {
-        "tenant_id": outcome.tenant_id,
-        "result": outcome.result,
-        "receipt": record_body(outcome.receipt) if outcome.receipt else None,
-        "error": output.error_body(outcome.error) if outcome.error else None,
-        "drift": list(outcome.drift),
-        "displaced": outcome.displaced or None,
-        "warnings": list(outcome.warnings),
-    }
 
 
 def _finding_body(finding: Finding) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import output
+from cli.bodies import record_body
 from cli.session import Json, parse_owner, session
 from vault_svc.errors import ColibriError
 
@@ -223,20 +224,6 @@ def _columns() -> tuple[tuple[str, ...], attrgetter[tuple[Any, ...]]]:
 
     names = tuple(field.name for field in fields(Tenant) if field.name != "root_ino")
     return names, attrgetter(*names)
-
-
-def record_body(record: Any) -> dict[str, Any]:
-    """Return a receipt or a removal as the JSON contract has it."""
-    shown = [field.name for field in fields(record) if field.name != "parts"]
-    body = {name: getattr(record, name) for name in shown}
-    if "keys" in body:
-        return {
-            "kind": "delivered",
-            **body,
-            "keys": list(record.keys),
-            "mode": f"{record.mode:04o}",
-        }
-    return {"kind": "removed", **body}
 
 
 def _status(text: str | None) -> Any:

@@ -1,21 +1,20 @@
-"""What one run of the command shares: settings and services, built when first asked for."""
+"""A command's way to what its run shares, and the options that several commands have."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.invocation import Session
 from vault_svc.domain.receipt import Owner
 from vault_svc.errors import ColibriError
 
 if TYPE_CHECKING:
-    from vault_svc.config import Settings
     from vault_svc.domain.secret import SecretValue
-    from vault_svc.wiring import Services
+
+__all__ = ["Json", "OperatorFile", "Session", "operator_token", "parse_owner", "session"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -23,33 +22,6 @@ OperatorFile = Annotated[
     str | None,
     typer.Option("--operator-file", metavar="FILE", help="Take the operator's token from a file."),
 ]
-
-
-@dataclass
-class Session:
-    """One invocation."""
-
-    config_file: str | None = None
-    verbose: bool = False
-
-    @cached_property
-    def settings(self) -> Settings:
-        """The settings, read once."""
-        from vault_svc.config import load
-
-        return load(os.environ, self.config_file)
-
-    @cached_property
-    def services(self) -> Services:
-        """The services over the configured adapters."""
-        from vault_svc.wiring import Services
-
-        return Services(self.settings)
-
-    def close(self) -> None:
-        """End what a run holds open."""
-        if "services" in vars(self):
-            self.services.close()
 
 
 def session(context: typer.Context) -> Session:

@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Self
 from unittest import mock
 
-from sqlalchemy import event
-from sqlalchemy.pool import Pool
-
 from tests.bench.measure import COLIBRI, child
+from vault_svc.adapters.registry import sqlite_file
 from vault_svc.adapters.sources.documents import Document, Secret
 from vault_svc.config import load
 from vault_svc.domain.receipt import Owner
@@ -34,15 +32,20 @@ SET_AT = "2026-11-21T00:00:00.000Z"
 def unsynced() -> Iterator[None]:
     """Do what is not measured without waiting for the disk; all of it is there at the end."""
 
-    def no_wait(connection: sqlite3.Connection, _: object) -> None:
-        connection.execute("PRAGMA synchronous = OFF")
+    usual = sqlite_file.connection
 
-    event.listen(Pool, "connect", no_wait)
+    def no_wait(path: str, journal: str, busy_timeout_seconds: float) -> sqlite3.Connection:
+        made = usual(path, journal, busy_timeout_seconds)
+        made.execute("PRAGMA synchronous = OFF")
+        return made
+
     try:
-        with mock.patch.multiple(os, fsync=lambda _: None, fdatasync=lambda _: None):
+        with (
+            mock.patch.object(sqlite_file, "connection", no_wait),
+            mock.patch.multiple(os, fsync=lambda _: None, fdatasync=lambda _: None),
+        ):
             yield
     finally:
-        event.remove(Pool, "connect", no_wait)
         os.sync()
 
 

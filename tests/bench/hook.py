@@ -14,7 +14,8 @@ from tests.kit.cli import Cli
 from tests.kit.places import private_directory
 
 GOAL = 1.3
-AT_ONCE = os.cpu_count() or 2
+PATIENCE = 300
+"""Seconds in which a container is given up."""
 
 
 def report(jails: int) -> None:
@@ -42,7 +43,7 @@ def _measure(home: Path, jails: int) -> None:
     alone = _start(runtime, bundles[False])
     hooked = _start(runtime, bundles[True])
     own = all(f"value-of-{name}" in _file(cli, name) for name in names)
-    print(f"{jails} jails at once, {AT_ONCE} at a time, load {os.getloadavg()[0]:.1f}")
+    print(f"{jails} jails at once, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     print(f"  runc alone          {alone / jails * 1000:8.1f} ms per jail")
     print(f"  runc with the hook  {hooked / jails * 1000:8.1f} ms per jail")
     print(f"  ratio               {hooked / alone:8.1f} (goal {GOAL})")
@@ -65,13 +66,15 @@ def _bundles(runtime: Runtime, names: list[str], *, hooked: bool) -> list[Path]:
 
 
 def _start(runtime: Runtime, bundles: list[Path]) -> float:
-    """Return the seconds that starting all of them took."""
+    """Return the seconds that starting all of them at once took; say why any did not start."""
     begun = time.monotonic()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for done in pool.map(lambda bundle: runtime.run(bundle, bundle.name, 300), bundles):
-            if done.status:
-                raise RuntimeError(f"{done.argv[-1]}: {done.stderr}")
-    return time.monotonic() - begun
+    with ThreadPoolExecutor(len(bundles)) as pool:
+        ran = list(pool.map(lambda bundle: runtime.run(bundle, bundle.name, PATIENCE), bundles))
+    elapsed = time.monotonic() - begun
+    failed = [f"{done.argv[-1]}: {done.stderr}" for done in ran if done.status]
+    if failed:
+        raise RuntimeError(f"{len(failed)} of {len(ran)} did not start: " + "\n".join(failed))
+    return elapsed
 
 
 def _file(cli: Cli, name: str) -> str:

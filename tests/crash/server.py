@@ -30,7 +30,7 @@ WARM = (
     "vault_svc.adapters.jails.directory",
     "vault_svc.adapters.locks",
     "vault_svc.adapters.registry.lazy",
-    "vault_svc.adapters.registry.store",
+    "vault_svc.adapters.registry.sqlite_store",
     "vault_svc.adapters.sources.embedded",
     "vault_svc.services.batch",
     "vault_svc.services.keys",
@@ -39,7 +39,6 @@ WARM = (
     "vault_svc.services.secrets",
     "vault_svc.services.tenants",
     "vault_svc.services.verify",
-    "sqlalchemy.dialects.sqlite",
     "concurrent.futures.thread",
 )
 SECONDS = 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -13,6 +14,9 @@ import pytest
 
 from tests.kit.cli import INSTALLED, Cli
 from vault_svc.adapters.locks import FileLocks
+from vault_svc.config import load
+from vault_svc.services.hook import Spawned
+from vault_svc.wiring import Services
 
 VALUE = "sk-live-0123456789"
 ENGINES = ("podman", "buildah", "runc", "crun", "machinectl", "systemd-nspawn", "bastille", "jls")
@@ -185,7 +189,7 @@ def test_a_fault_in_the_child_is_told_by_type_and_place_only(acme, monkeypatch):
     def fault(*_, **__):
         raise ZeroDivisionError(VALUE)
 
-    monkeypatch.setattr("vault_svc.services.hook.Hook.run", fault)
+    monkeypatch.setattr("vault_svc.services.hook.Hook.several", fault)
     answer = hook(acme)
     assert (answer.status, answer.error["code"]) == (1, "internal")
     assert "ZeroDivisionError" in answer.stderr
@@ -268,3 +272,47 @@ def test_nothing_at_all_is_run_from_inside_the_hook(acme):
     )
     assert VALUE in env_file(acme).read_text()
     assert trace.read_text().count("execve(") == 1
+
+
+def test_hooks_that_wait_for_a_source_are_delivered_for_together(cli):
+    """As `provision --all` does: one announcement in the log for all who waited."""
+    names = [f"t{number}" for number in range(6)]
+    for name in names:
+        cli.tenant(name, API_KEY=f"value-of-{name}")
+    hook(cli, jail="nobody")
+    queue = cli.state / "hooks"
+    queue.mkdir(mode=0o700, exist_ok=True)
+    lead = os.open(queue / "embedded.lead", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lead, fcntl.LOCK_EX)
+    running = [_started(cli, name) for name in names]
+    give_up = time.monotonic() + 30
+    while len(list(queue.glob("*.ask"))) < len(names):
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    os.close(lead)
+    assert [process.wait(30) for process in running] == [0] * len(names)
+    for name in names:
+        text = (cli.state / f"jails/{name}/root/home/app/.env").read_text()
+        assert f"value-of-{name}" in text
+        assert text.count("value-of-") == 1
+    lines = cli.must("audit", "tail", "--json", "--lines", "40").json["items"]
+    assert len({line["at"] for line in lines if line["event"] == "will_deliver"}) == 1
+
+
+def test_one_that_fails_keeps_no_other_from_starting(cli):
+    for name in ("bad", "good"):
+        cli.tenant(name, API_KEY=f"value-of-{name}")
+    cli.must("suspend", "bad")
+    spawned = [
+        Spawned(name, str(cli.state / f"jails/{name}/root")) for name in ("bad", "nobody", "good")
+    ]
+    services = Services(load(cli.environment))
+    bad, nobody, good = services.hook.several([*spawned, spawned[2]])[:3]
+    assert (bad.code, nobody.code) == ("tenant_suspended", "no_tenant_for_jail")
+    assert good.result == "delivered"
+
+
+def _started(cli: Cli, name: str) -> subprocess.Popen:
+    root = cli.state / f"jails/{name}/root"
+    line = [str(INSTALLED), "hook", "run", "--jail", name, "--root", str(root)]
+    return subprocess.Popen(line, env=cli.environment, stderr=subprocess.DEVNULL)

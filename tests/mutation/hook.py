@@ -21,7 +21,7 @@ HOOK = (
     ),
     Mutation(
         "a start without secrets is not recorded",
-        "cli/cmd_hook.py",
+        "cli/hooking.py",
         "services.hook.carry_on(spawned, failure)",
         "pass",
         (RUN + "test_continue_lets_it_start_and_says_so_in_the_log",),

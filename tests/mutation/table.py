@@ -35,6 +35,7 @@ ROOT = "vault_svc/hazmat/confine_root.py"
 HOSTFILES = "vault_svc/hazmat/hostfiles.py"
 CHAIN = "vault_svc/adapters/audit/chain.py"
 JSONL = "vault_svc/adapters/audit/jsonl.py"
+STATEMENTS = "vault_svc/adapters/registry/statements.py"
 APPENDING = "vault_svc/adapters/audit/appending.py"
 BATCH = "vault_svc/services/batch.py"
 REMOVAL = "vault_svc/services/removal.py"
@@ -444,25 +445,25 @@ RECORDS = (
     ),
     Mutation(
         "mirror goes back",
-        "vault_svc/adapters/registry/writes.py",
-        '    .where(AUDIT_HEAD.c.seq < bindparam("new_seq"))\n',
-        "",
+        STATEMENTS,
+        'mac = :mac WHERE seq < :seq"',
+        'mac = :mac"',
         (REGISTRY + "test_the_mirror_never_goes_back",),
         "an older head would excuse a cut",
     ),
     Mutation(
         "generation falls",
-        "vault_svc/adapters/registry/writes.py",
-        "return case((TENANTS.c.generation < number, number), else_=TENANTS.c.generation)",
-        "return number",
+        STATEMENTS,
+        "generation = CASE WHEN generation < :generation THEN :generation ELSE generation END,",
+        "generation = :generation,",
         (REGISTRY + "test_generation_never_falls",),
         "two contents under one number",
     ),
     Mutation(
         "suspended by a receipt made active",
-        "vault_svc/adapters/registry/writes.py",
-        'status=case((TENANTS.c.status == "registered", "active"), else_=TENANTS.c.status),',
-        'status="active",',
+        STATEMENTS,
+        "status = CASE WHEN status = 'registered' THEN 'active' ELSE status END,",
+        "status = 'active',",
         (REGISTRY + "test_a_receipt_changes_the_status_of_the_registered_only",),
         "a late receipt would undo a revocation",
     ),

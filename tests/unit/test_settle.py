@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from vault_svc.adapters.registry.store import SqlRegistry
+from vault_svc.adapters.registry.lazy import LazyRegistry
 
 
 def test_adopting_syncs_file_and_directory_before_the_receipt(cli, monkeypatch):
@@ -12,13 +12,13 @@ def test_adopting_syncs_file_and_directory_before_the_receipt(cli, monkeypatch):
     cli.run("register-tenant", "acme", "--create-jail", "--tier", "scratch")
     assert cli.run("provision", "acme").status == 0
     jail = cli.state / "jails" / "acme" / "root"
-    monkeypatch.setattr(SqlRegistry, "commit", _dies)
+    monkeypatch.setattr(LazyRegistry, "commit", _dies)
     cli.run("secret", "set", "acme", "KEY", stdin=b"newer")
     assert cli.run("provision", "acme").status == 1
     monkeypatch.undo()
 
     acts: list[object] = []
-    sync, commit = os.fsync, SqlRegistry.commit
+    sync, commit = os.fsync, LazyRegistry.commit
 
     def synced(fd):
         status = os.fstat(fd)
@@ -30,7 +30,7 @@ def test_adopting_syncs_file_and_directory_before_the_receipt(cli, monkeypatch):
         return commit(self, *args, **kwargs)
 
     monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(SqlRegistry, "commit", committed)
+    monkeypatch.setattr(LazyRegistry, "commit", committed)
     answer = cli.run("provision", "acme", "--json")
     assert answer.json["result"] == "adopted"
     before = acts[: acts.index("receipt")]

@@ -5,18 +5,20 @@ Nothing here asks an engine: inside a hook its program may hold a lock until we 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from vault_svc.domain import names, oci
-from vault_svc.domain.audit import Event
-from vault_svc.domain.plan import Outcome
 from vault_svc.domain.tenant import Tenant
 from vault_svc.errors import ColibriError
-from vault_svc.ports.delivery import JailRoot
-from vault_svc.ports.host_files import HostFiles
-from vault_svc.services.batch import Options
-from vault_svc.services.context import Context
-from vault_svc.services.provision import Provisioner
+
+if TYPE_CHECKING:  # most hooks are answered by another's delivery, and need none of it
+    from vault_svc.domain.plan import Outcome
+    from vault_svc.ports.delivery import JailRoot
+    from vault_svc.ports.host_files import HostFiles
+    from vault_svc.ports.registry import TenantReader
+    from vault_svc.services.context import Context
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,14 @@ class Spawned:
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """Answers the spawner; everything is delivered by the same code as by `provision`."""
+    """Answers spawners; everything is delivered by the same code as by `provision`.
 
-    context: Context
+    context is built only by the hook that delivers.
+    """
+
+    context: Callable[[], Context]
+    registry: TenantReader
+    host: str
     files: HostFiles
 
     def oci(self, said: bytes) -> Spawned | None:
@@ -57,36 +64,79 @@ class Hook:
         root = oci.root_path(config, state)
         return Spawned(names.jail_name(state.jail), root, state.pid, inside=root)
 
-    def run(self, spawned: Spawned) -> Outcome:
-        """Deliver into the jail; raise `no_tenant_for_jail`, or whatever forbids its start."""
-        row = self._row(spawned)
-        root = JailRoot(spawned.root, pid=spawned.pid, inside=spawned.inside)
-        said = replace(self.context, announced={spawned.jail: root})
-        try:
-            if not row.jail_root:
-                self._refuse_others(row, root)
-            return Provisioner(said).one(row.tenant_id, Options())
-        except ColibriError as error:
-            raise error.for_tenant(row.tenant_id) from None
+    def source_of(self, spawned: Spawned) -> str:
+        """Return where the jail's secrets come from; raise `no_tenant_for_jail`."""
+        return self._row(spawned).source
 
-    def _refuse_others(self, row: Tenant, root: JailRoot) -> None:
+    def several(self, spawned: Sequence[Spawned]) -> list[Outcome | ColibriError]:
+        """Deliver into jails that wait for the same source, with one session of it.
+
+        Returns for each what came of it, or what forbids its start. A jail that is announced twice
+        is delivered to twice, one after the other.
+        """
+        done: dict[int, Outcome | ColibriError] = {}
+        left = dict(enumerate(spawned))
+        while left:
+            now: dict[str, tuple[int, Spawned]] = {}
+            for number, each in left.items():
+                try:
+                    now.setdefault(self._allowed(each), (number, each))
+                except ColibriError as error:
+                    done[number] = error
+            done |= self._delivered(now)
+            left = {number: each for number, each in left.items() if number not in done}
+        return [done[number] for number in range(len(spawned))]
+
+    def _allowed(self, spawned: Spawned) -> str:
+        """Return the tenant that may be delivered to; raise what forbids it."""
+        row = self._row(spawned)
+        if not row.jail_root:
+            self._refuse_others(row, spawned.root)
+        return row.tenant_id
+
+    def _delivered(self, work: dict[str, tuple[int, Spawned]]) -> dict[int, Outcome | ColibriError]:
+        from vault_svc.ports.delivery import JailRoot
+        from vault_svc.services.batch import Options
+        from vault_svc.services.provision import Provisioner
+
+        roots: dict[str, JailRoot] = {
+            each.jail: JailRoot(each.root, pid=each.pid, inside=each.inside)
+            for _, each in work.values()
+        }
+        provisioner = Provisioner(replace(self.context(), announced=roots))
+        found: dict[int, Outcome | ColibriError] = {}
+        try:
+            for outcome in provisioner.several(list(work), Options()):
+                found[work[outcome.tenant_id][0]] = outcome.error or outcome
+        except ColibriError as error:  # the registry: whoever has no outcome has this
+            late = error
+        else:
+            late = ColibriError("internal", "the delivery has no outcome", hint="run it again")
+        for tenant_id, (number, _) in work.items():
+            found.setdefault(number, late.for_tenant(tenant_id))
+        return found
+
+    def _refuse_others(self, row: Tenant, root: str) -> None:
         """Refuse a root that meets another tenant's: where roots are not stable, no row says so."""
-        for other in self.context.registry.roots_around(row.host, root.path):
+        for other in self.registry.roots_around(row.host, root):
             if other.tenant_id != row.tenant_id:
                 raise ColibriError(
                     "jail_nested",
-                    f"the root '{root.path}' meets the jail of tenant '{other.tenant_id}'",
+                    f"the root '{root}' meets the jail of tenant '{other.tenant_id}'",
                     hint="give each tenant a jail of its own",
+                    tenant=row.tenant_id,
                 )
 
     def carry_on(self, spawned: Spawned, error: ColibriError) -> None:
         """Record that the jail starts although its delivery failed: the operator's choice."""
+        from vault_svc.domain.audit import Event
+
         detail = {"jail": spawned.jail, "code": error.code}
-        self.context.record(Event.STARTED_REGARDLESS, error.tenant, **detail)
+        self.context().record(Event.STARTED_REGARDLESS, error.tenant, **detail)
 
     def _row(self, spawned: Spawned) -> Tenant:
-        host = self.context.settings.host
-        row = self.context.registry.by_jail(host, names.jail_name(spawned.jail))
+        host = self.host
+        row = self.registry.by_jail(host, names.jail_name(spawned.jail))
         if row is None:
             raise ColibriError(
                 "no_tenant_for_jail",

@@ -37,6 +37,26 @@ class Provisioner:
             raise outcome.error
         return outcome
 
+    def several(self, tenant_ids: Sequence[str], options: Options) -> Iterator[Outcome]:
+        """Deliver the named tenants; yield one outcome each, with what stopped it.
+
+        None waits for another's lock longer than all of them may: see `everyone`.
+        """
+        found = self.context.registry.rows(tenant_ids)
+        lessees = self._lessees(list(found.values()))
+        ready = []
+        for tenant_id in sorted(tenant_ids):
+            try:
+                row = found.get(tenant_id) or self.context.registry.tenant(tenant_id)
+                next_status(row, Action.PROVISION)
+                if row.tenant_id not in lessees:
+                    reference(row)
+            except ColibriError as error:
+                yield failed(tenant_id, error)
+            else:
+                ready.append(row)
+        yield from self._patiently(ready, options)
+
     def everyone(self, options: Options) -> Iterator[Outcome]:
         """Deliver every tenant of this host that is not suspended or offboarded.
 
@@ -55,21 +75,27 @@ class Provisioner:
         resting = {row.tenant_id for row in rows if self._rests(row)}
         yield from (Outcome(tenant_id, "no_jail") for tenant_id in sorted(resting))
         rows = [row for row in rows if row.tenant_id not in resting]
-        busy, unchanged = [], 0
+        unchanged = 0
+        for outcome in self._patiently(rows, options):
+            unchanged += outcome.result == "unchanged"
+            yield outcome
+        if unchanged and not options.dry_run:
+            self.context.record(Event.UNCHANGED_SUMMARY, unchanged=unchanged)
+
+    def _patiently(self, rows: Sequence[Tenant], options: Options) -> Iterator[Outcome]:
+        """Deliver rows source by source, and those that were busy once more at the end."""
+        busy = []
         for _source, group in groupby(sorted(rows, key=_by_source), key=lambda row: row.source):
             for outcome in self._source_group(list(group), options, until=0.0):
                 if outcome.error and outcome.error.code == "busy":
                     busy.append(outcome.tenant_id)
-                    continue
-                unchanged += outcome.result == "unchanged"
-                yield outcome
+                else:
+                    yield outcome
         again = sorted(self.context.registry.rows(busy).values(), key=_by_source)
         until = self.context.clock.monotonic() + self.context.settings.lock_timeout_seconds
         for _source, group in groupby(again, key=lambda row: row.source):
             # Locks are waited for in the order of ids, as everybody does: no two wait in a circle.
             yield from self._source_group(list(group), options, until=until)
-        if unchanged and not options.dry_run:
-            self.context.record(Event.UNCHANGED_SUMMARY, unchanged=unchanged)
 
     def _rests(self, row: Tenant) -> bool:
         """Say whether a tenant's ephemeral jail is not there now: its next spawn delivers."""

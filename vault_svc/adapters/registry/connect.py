@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 
 from sqlalchemy import create_engine, event
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.pool import QueuePool
 
-from vault_svc.adapters.registry import faults, place
+from vault_svc.adapters.registry import faults, place, sqlite_file
 from vault_svc.errors import ColibriError
 
 if TYPE_CHECKING:
@@ -43,46 +41,11 @@ def sqlite_engine(path: str, journal: str, *, busy_timeout_seconds: float) -> En
     """Return an engine for an SQLite file that exists; journal is SQLite's journal mode."""
     engine = create_engine(
         "sqlite://",
-        creator=lambda: _sqlite(path, journal, busy_timeout_seconds),
+        creator=lambda: sqlite_file.connection(path, journal, busy_timeout_seconds),
         poolclass=QueuePool,
     )
     event.listen(engine, "begin", _begin)
     return engine
-
-
-def _sqlite(path: str, journal: str, busy_timeout_seconds: float) -> sqlite3.Connection:
-    connection = None
-    try:
-        connection = sqlite3.connect(
-            f"file:{quote(path)}?mode=rw",
-            uri=True,
-            timeout=busy_timeout_seconds,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = FULL")
-        _journal(connection, journal, busy_timeout_seconds)
-    except sqlite3.Error as error:
-        if connection:
-            connection.close()
-        raise faults.of_sqlite(error, path) from None
-    return connection
-
-
-def _journal(connection: sqlite3.Connection, mode: str, busy_timeout_seconds: float) -> None:
-    # Changing the mode does not wait for other openers by itself.
-    deadline = time.monotonic() + busy_timeout_seconds
-    while True:
-        try:
-            connection.execute(f"PRAGMA journal_mode = {mode}").fetchone()
-        except sqlite3.OperationalError as error:
-            busy = (error.sqlite_errorcode & 0xFF) == sqlite3.SQLITE_BUSY
-            if not busy or time.monotonic() > deadline:
-                raise
-            time.sleep(0.005)
-        else:
-            return
 
 
 def _begin(connection: Connection) -> None:

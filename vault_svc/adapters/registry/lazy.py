@@ -1,10 +1,10 @@
-"""The registry as commands use it: reading costs no SQLAlchemy, the first write imports it."""
+"""The registry as commands use it: SQLAlchemy only for a server, or a schema that is not ours."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from vault_svc.adapters.registry import place
 from vault_svc.adapters.registry.reader import SqliteReader
@@ -15,7 +15,13 @@ from vault_svc.domain.receipt import Intent, Receipt, Removal
 from vault_svc.domain.tenant import Tenant
 
 if TYPE_CHECKING:
-    from vault_svc.adapters.registry.store import SqlRegistry
+    from vault_svc.adapters.registry.writes import TenantWrites
+
+
+class _Options(TypedDict):
+    busy_timeout_seconds: float
+    receipts_kept: int
+    reserve_bytes: int
 
 
 class LazyRegistry(TenantReads):
@@ -37,7 +43,7 @@ class LazyRegistry(TenantReads):
         self._reserve_bytes = reserve_bytes
         self._reserve = Reserve(place.sqlite_path(self._url), reserve_bytes)
         self._reader: SqliteReader | None = None
-        self._store: SqlRegistry | None = None
+        self._store: TenantWrites | None = None
 
     def initialise(self) -> bool:
         """Make the registry where there is none; say whether it was made."""
@@ -97,26 +103,34 @@ class LazyRegistry(TenantReads):
         return self.store.replace_digests(digests, parts)
 
     @property
-    def store(self) -> SqlRegistry:
+    def store(self) -> TenantWrites:
         """The writing side, opened (and migrated) now if it was not."""
         if self._store is None:
-            from vault_svc.adapters.registry.store import SqlRegistry
-
-            self._store = self._reserve.spend(
-                lambda: SqlRegistry(
-                    self._url,
-                    busy_timeout_seconds=self._busy_timeout_seconds,
-                    receipts_kept=self._receipts_kept,
-                    reserve_bytes=self._reserve_bytes,
-                )
-            )
+            self._store = self._reserve.spend(self._open_store)
         return self._store
+
+    def _open_store(self) -> TenantWrites:
+        options: _Options = {
+            "busy_timeout_seconds": self._busy_timeout_seconds,
+            "receipts_kept": self._receipts_kept,
+            "reserve_bytes": self._reserve_bytes,
+        }
+        path = place.sqlite_path(self._url)
+        if path:
+            self._reader = self._reader or self._current_reader()
+            if self._reader:  # it found the schema current
+                from vault_svc.adapters.registry.sqlite_store import SqliteStore
+
+                return SqliteStore(path, **options)
+        from vault_svc.adapters.registry.store import SqlRegistry
+
+        return SqlRegistry(self._url, **options)
 
     def fetch(self, sql: str, params: Mapping[str, Any]) -> Rows:
         """Return all rows of a SELECT, by the cheapest way that is open."""
         return self._reserve.spend(lambda: self._reading().fetch(sql, params))
 
-    def _reading(self) -> SqliteReader | SqlRegistry:
+    def _reading(self) -> SqliteReader | TenantWrites:
         if self._reader is None and self._store is None:
             self._reader = self._current_reader()
         return self._reader or self.store

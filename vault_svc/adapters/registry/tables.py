@@ -1,6 +1,6 @@
 """The registry's tables (decisions 1, 11 and 19); they never leave this folder.
 
-The definition that migrations and `writes.py` are held to by tests; no run imports it.
+The definition that migrations and `statements.py` are held to by tests; no run imports it.
 """
 
 from __future__ import annotations

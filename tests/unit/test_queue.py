@@ -1,0 +1,163 @@
+"""Requests that wait for the same thing are served together, each with its own answer."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from vault_svc.adapters.queue import FileQueue
+
+PATIENCE = 20
+
+
+@pytest.fixture
+def queue(state_dir: Path) -> FileQueue:
+    return FileQueue(str(state_dir / "hooks"), at_once=64)
+
+
+def _echo(asked: Sequence[bytes]) -> list[bytes]:
+    return [b"answer to " + each for each in asked]
+
+
+def _until(true: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < give_up
+        time.sleep(0.005)
+
+
+def _names(queue: FileQueue, suffix: str) -> list[str]:
+    return [name for name in os.listdir(queue._path) if name.endswith(suffix)]
+
+
+def _child(act: Callable[[], object]) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            act()
+        finally:
+            os._exit(0)
+    return child
+
+
+def _forever(_: Sequence[bytes]) -> list[bytes]:
+    time.sleep(PATIENCE)
+    return []
+
+
+def test_those_who_wait_are_served_in_one_go_each_with_its_own_answer(queue):
+    rounds: list[int] = []
+
+    def serve(asked: Sequence[bytes]) -> list[bytes]:
+        rounds.append(len(asked))
+        if len(rounds) == 1:  # the first holds the others up until all of them wait
+            _until(lambda: len(_names(queue, ".ask")) == 10)
+        return _echo(asked)
+
+    answers: dict[int, bytes] = {}
+
+    def one(number: int) -> None:
+        answers[number] = queue.ask("embedded", b"%d" % number, serve)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == {number: b"answer to %d" % number for number in range(10)}
+    assert rounds == [1, 9]
+    assert os.listdir(queue._path) == ["embedded.lead"]
+
+
+def test_no_more_than_the_limit_are_served_in_one_go(state_dir):
+    queue = FileQueue(str(state_dir / "hooks"), at_once=2)
+    rounds: list[int] = []
+
+    def serve(asked: Sequence[bytes]) -> list[bytes]:
+        rounds.append(len(asked))
+        if len(rounds) == 1:
+            _until(lambda: len(_names(queue, ".ask")) == 6)
+        return _echo(asked)
+
+    threads = [threading.Thread(target=queue.ask, args=("a", b"x", serve)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(rounds) == 6
+    assert max(rounds) == 2
+
+
+def test_another_source_is_not_waited_for(queue):
+    held = _child(lambda: queue.ask("vaultwarden", b"slow", _forever))
+    try:
+        _until(lambda: bool(os.path.isdir(queue._path) and _names(queue, ".ask")))
+        assert queue.ask("embedded", b"quick", _echo) == b"answer to quick"
+    finally:
+        os.kill(held, signal.SIGKILL)
+        os.waitpid(held, 0)
+
+
+def test_killed_while_it_serves_the_next_one_serves(queue):
+    killed = _child(lambda: queue.ask("embedded", b"first", _forever))
+    _until(lambda: bool(os.path.isdir(queue._path) and _names(queue, ".ask")))
+    time.sleep(0.05)
+    said: list[bytes] = []
+    waiting = threading.Thread(target=lambda: said.append(queue.ask("embedded", b"second", _echo)))
+    waiting.start()
+    _until(lambda: len(_names(queue, ".ask")) == 2)
+    os.kill(killed, signal.SIGKILL)
+    os.waitpid(killed, 0)
+    waiting.join(PATIENCE)
+    assert said == [b"answer to second"]
+    assert os.listdir(queue._path) == ["embedded.lead"]
+
+
+def test_nobody_is_served_who_is_gone(queue):
+    queue.ask("embedded", b"x", _echo)
+    for suffix in (".ask", ".fresh", ".answer"):
+        left = Path(queue._path, f"embedded-dead{suffix}")
+        left.write_bytes(b"dead")
+        left.chmod(0o600)
+    seen: list[bytes] = []
+
+    def serve(asked: Sequence[bytes]) -> list[bytes]:
+        seen.extend(asked)
+        return _echo(asked)
+
+    assert queue.ask("embedded", b"alive", serve) == b"answer to alive"
+    assert seen == [b"alive"]
+    assert os.listdir(queue._path) == ["embedded.lead"]
+
+
+def test_files_are_ours_alone(queue):
+    old = os.umask(0)
+    try:
+        modes: list[int] = []
+
+        def serve(asked: Sequence[bytes]) -> list[bytes]:
+            entries = [Path(queue._path, name) for name in os.listdir(queue._path)]
+            modes.extend(entry.stat().st_mode & 0o777 for entry in entries)
+            return _echo(asked)
+
+        queue.ask("embedded", b"x", serve)
+    finally:
+        os.umask(old)
+    assert set(modes) == {0o600}
+    assert Path(queue._path).stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("call", ["_write", "hostfiles.make_directory"])
+def test_on_a_full_disk_it_is_served_alone(queue, monkeypatch, call):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(f"vault_svc.adapters.queue.{call}", full)
+    assert queue.ask("embedded", b"x", _echo) == b"answer to x"

@@ -1,0 +1,161 @@
+"""Requests that wait for the same thing: one process serves all of them, the others get answers.
+
+A file each in a directory of ours, locked by its asker as long as that lives; whoever holds the
+kind's lock serves. Nothing is synced: what a power cut loses had nobody left to wait for it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from vault_svc.hazmat import hostfiles
+
+_UNSAFE: Final = "unsafe_base"
+_ASK, _ANSWER, _FRESH, _LEAD = ".ask", ".answer", ".fresh", ".lead"
+_MAX_BYTES: Final = 1 << 20
+_FIRST_PAUSE: Final = 0.004
+_LONGEST_PAUSE: Final = 0.064
+_LOOK: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAKE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+Serve = Callable[[Sequence[bytes]], Sequence[bytes]]
+
+
+class FileQueue:
+    """Shared by every process of this host that names the same directory."""
+
+    def __init__(self, path: str, *, at_once: int) -> None:
+        """Take the directory, made when first needed, and how many are served in one go."""
+        self._path = path
+        self._at_once = at_once
+
+    def ask(self, kind: str, request: bytes, serve: Serve) -> bytes:
+        """Return request's answer, from whichever process served it.
+
+        serve gets requests of this kind, ours among them, and returns an answer each; it must not
+        raise. Where nothing can be written ours is served alone.
+        """
+        try:
+            hostfiles.make_directory(self._path, _UNSAFE)
+        except OSError:
+            return serve([request])[0]
+        with hostfiles.directory(self._path, _UNSAFE) as parent:
+            asked = _announced(parent, kind, request)
+            if asked is None:
+                return serve([request])[0]
+            stem, held = asked
+            try:
+                return self._answered(parent, kind, stem, serve)
+            finally:
+                for suffix in (_ASK, _ANSWER):
+                    _remove(parent, stem + suffix)
+                os.close(held)
+
+    def _answered(self, parent: int, kind: str, stem: str, serve: Serve) -> bytes:
+        pause = _FIRST_PAUSE
+        while (said := _read(parent, stem + _ANSWER)) is None:
+            lead = _locked(parent, kind + _LEAD, os.O_RDWR | os.O_CREAT)
+            if lead is None:
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                continue
+            try:
+                # What the one before us answered is not asked again.
+                if _read(parent, stem + _ANSWER) is None:
+                    self._serve(parent, kind, stem, serve)
+            finally:
+                os.close(lead)
+        return said
+
+    def _serve(self, parent: int, kind: str, mine: str, serve: Serve) -> None:
+        others = [stem for stem in _sweep(parent, kind) if stem != mine]
+        stems = [mine, *others][: self._at_once]
+        asked = {stem: said for stem in stems if (said := _read(parent, stem + _ASK)) is not None}
+        for stem, answer in zip(asked, serve(list(asked.values())), strict=True):
+            _write(parent, stem + _FRESH, answer)
+            os.rename(stem + _FRESH, stem + _ANSWER, src_dir_fd=parent, dst_dir_fd=parent)
+
+
+def _announced(parent: int, kind: str, request: bytes) -> tuple[str, int] | None:
+    """Put a request where it is found, locked from the moment it has its name; None: no room."""
+    while True:
+        stem = f"{kind}-{os.urandom(12).hex()}"
+        early = f"{stem}{_FRESH}"
+        try:
+            held = _write(parent, early, request, keep=True)
+        except OSError:
+            _remove(parent, early)
+            return None
+        try:
+            os.rename(early, stem + _ASK, src_dir_fd=parent, dst_dir_fd=parent)
+        except FileNotFoundError:  # swept before it was locked
+            os.close(held)
+            continue
+        return stem, held
+
+
+def _sweep(parent: int, kind: str) -> list[str]:
+    """Remove what the dead left; return the stems of those who wait."""
+    names = {name for name in os.listdir(parent) if name.startswith(f"{kind}-")}
+    waiting = []
+    for name in sorted(names):
+        stem, dot, suffix = name.rpartition(".")
+        if dot + suffix == _ANSWER and stem + _ASK not in names:
+            _remove(parent, name)
+        elif dot + suffix in {_ASK, _FRESH}:
+            held = _locked(parent, name, os.O_RDONLY)
+            if held is not None:
+                for left in (name, stem + _ANSWER):
+                    _remove(parent, left)
+                os.close(held)
+            elif dot + suffix == _ASK and stem + _ANSWER not in names:
+                waiting.append(stem)
+    return waiting
+
+
+def _locked(parent: int, name: str, flags: int) -> int | None:
+    """Open and lock; None while somebody else has it, or it is gone."""
+    try:
+        fd = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        return None
+    return fd
+
+
+def _read(parent: int, name: str) -> bytes | None:
+    try:
+        fd = os.open(name, _LOOK, dir_fd=parent)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(fd, "rb") as file:
+        return file.read(_MAX_BYTES)
+
+
+def _write(parent: int, name: str, content: bytes, *, keep: bool = False) -> int:
+    fd = os.open(name, _MAKE, 0o600, dir_fd=parent)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        left = memoryview(content)
+        while left:
+            left = left[os.write(fd, left) :]
+    except BaseException:
+        os.close(fd)
+        raise
+    if not keep:
+        os.close(fd)
+    return fd
+
+
+def _remove(parent: int, name: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=parent)
