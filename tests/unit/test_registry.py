@@ -522,7 +522,7 @@ def test_newest_and_prune_use_the_index(path):
     made(path)
     from vault_svc.adapters.registry import statements
 
-    values = dict.fromkeys(("t", "kept", "old", "new"), "1")
+    values = dict.fromkeys(("t", "kept", "old", "new", "new_parts"), "1")
     plans = []
     for sql in (statements.PRUNE, statements.REDIGEST, statements.END_INTENTS):
         with sqlite3.connect(path) as raw:
