@@ -109,9 +109,9 @@ def test_what_a_process_holds_open_is_seen(marks, tmp_path, where):
 
 
 def test_the_process_that_sweeps_sees_all_of_that(bare_host):
-    """The very hunter of the whole life, and processes that live two seconds."""
+    """The very hunter of the whole life, and processes that live half a second."""
     value = bare_host.value("planted")
-    brief = [sys.executable, "-c", "import time; time.sleep(2)"]
+    brief = [sys.executable, "-c", "import time; time.sleep(0.5)"]
     with life.hunted(bare_host) as hunt:
         in_argv = subprocess.run([*brief, value], check=True, env={})
         in_environ = subprocess.run(brief, check=True, env={"X": value})

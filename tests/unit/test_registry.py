@@ -237,6 +237,8 @@ def test_a_damaged_file_is_reported_and_left_as_it_is(path, opener, damage):
         "UPDATE tenants SET mounts = 'not json'",
         "UPDATE tenants SET mounts = '{}'",
         "PRAGMA ignore_check_constraints = 1; UPDATE tenants SET status = 'happy'",
+        "UPDATE tenants SET owner_uid = 'abc'",
+        "UPDATE tenants SET generation = 99999999999999999999",
         "DROP TABLE tenants",
         "ALTER TABLE tenants RENAME COLUMN tier TO floor",
     ],

@@ -20,7 +20,7 @@ from vault_svc.domain.tenant import Action, Tenant, next_status
 from vault_svc.errors import ColibriError
 from vault_svc.ports.delivery import Delivery, JailRoot
 from vault_svc.ports.secret_source import Answer
-from vault_svc.services import standing
+from vault_svc.services import outdated, standing
 from vault_svc.services.agreement import delivered_revision
 from vault_svc.services.context import Context
 
@@ -194,6 +194,12 @@ class Batch:
 
         Adopting bytes that nobody announced writes no file, so it needs the line only.
         """
+        if not fresh:
+            return
+        refused = outdated.closed(self._context)
+        for job in fresh:
+            job.error = job.error or refused.get(job.tenant.tenant_id)
+        fresh = [job for job in fresh if not job.error]
         if not fresh:
             return
         at = self._context.clock.now()

@@ -21,6 +21,7 @@ from vault_svc.ports.lease_source import LeaseSource
 from vault_svc.ports.locks import TenantLocks
 from vault_svc.ports.registry import Registry
 from vault_svc.ports.secret_source import SecretSource
+from vault_svc.services import outdated
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ class Context:
 
     def record(self, event: Event, tenant: str = "", **detail: Any) -> Head:
         """Append one audit line and mirror the head."""
+        outdated.closed(self)
         head = self.audit.append([Entry(event, tenant, detail)])
         self.registry.mirror(head)
         return head

@@ -13,7 +13,7 @@ from vault_svc.domain.secret import CollectionRef
 from vault_svc.domain.tenant import Action, Status, Tenant, next_status
 from vault_svc.errors import ColibriError
 from vault_svc.ports.delivery import JailRoot
-from vault_svc.services import standing
+from vault_svc.services import outdated, standing
 from vault_svc.services.context import Context
 from vault_svc.services.lease_ending import LeaseEnder
 
@@ -72,6 +72,7 @@ class Remover:
                     self.context.record(Event.RESUMED, tenant_id)  # a crash kept it from the log
                 return row
             self.context.audit.ready()
+            outdated.closed(self.context)
             resumed = replace(row, status=after, updated_at=self.context.clock.now())
             self.context.registry.update(resumed, expected=row)
             self.context.record(Event.RESUMED, tenant_id)
@@ -232,6 +233,8 @@ class _Trail:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._failure: ColibriError | None = None
+        with suppress(ColibriError):  # a removal is done, whatever the log is like
+            outdated.closed(context)
         self.head: Head | None = None
 
     def write(self, event: Event, tenant: str, **detail: object) -> None:

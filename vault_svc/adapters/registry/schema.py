@@ -47,6 +47,9 @@ _SIGNED: Final = 1 << 63
 
 _MOUNTS: Final = TENANT_COLUMNS.index("mounts")
 _STATUS_AT: Final = TENANT_COLUMNS.index("status")
+_UID_AT: Final = TENANT_COLUMNS.index("owner_uid")
+_GID_AT: Final = TENANT_COLUMNS.index("owner_gid")
+_GENERATION_AT: Final = TENANT_COLUMNS.index("generation")
 
 
 def tenant_row(tenant: Tenant) -> dict[str, Any]:
@@ -64,6 +67,7 @@ def tenant_of(row: Sequence[Any]) -> Tenant:
     try:
         values[_MOUNTS] = _strings(values[_MOUNTS])
         values[_STATUS_AT] = _STATUS[values[_STATUS_AT]]
+        _whole(values[_UID_AT], values[_GID_AT], values[_GENERATION_AT])
     except (KeyError, TypeError, ValueError):
         raise _spoiled("tenants", row[0]) from None
     if values[-1] is not None and values[-1] < 0:
@@ -92,6 +96,7 @@ def record_of(row: Sequence[Any]) -> Receipt | Removal:
         keys = _strings(row[3])
         changed, elapsed_ms = bool(row[9]), float(row[12])
         parts = _strings(row[13]) if row[13] else ()
+        _whole(row[1], *row[5:9])
     except (TypeError, ValueError):
         raise _spoiled("deliveries", row[0]) from None
     digest, mode, uid, gid, size = row[4:9]
@@ -132,9 +137,17 @@ def intent_row(intent: Intent) -> dict[str, Any]:
 def intent_of(row: Sequence[Any]) -> Intent:
     """Return the intent of a row in the order of INTENT_COLUMNS."""
     try:
+        _whole(row[1])
         return Intent(row[0], row[1], row[2], _strings(row[3]), row[4])
     except (TypeError, ValueError):
         raise _spoiled("intents", row[0]) from None
+
+
+def _whole(*numbers: object) -> None:
+    # SQLite keeps what it is given, whatever the column's type is.
+    for number in numbers:
+        if type(number) is not int:
+            raise TypeError(number)
 
 
 # Rows repeat the same few lists of names thousands of times.
