@@ -20,8 +20,8 @@ VAULT = (
     Mutation(
         "redirects followed",
         HERE + "wire.py",
-        "                allow_redirects=False,\n",
-        "                allow_redirects=True,\n",
+        "        transport = self.session.get_adapter(str(prepared.url))\n",
+        "        prepared._cookies = self.session.cookies\n        transport = self.session\n",
         (FAULTS + "test_no_redirect_is_followed",),
         "the token would go to whoever the server names",
     ),

@@ -111,6 +111,15 @@ def test_what_is_no_parameter_is_refused(param):
         leased_variable("acme", "TLS=pki/issue/web#certificate", [param])
 
 
+@pytest.mark.parametrize("value", ["*", "*x", "prod-*", "a${b", '${"'])
+def test_a_parameter_that_a_policy_would_read_as_more_is_refused(value):
+    with pytest.raises(ColibriError) as caught:
+        leased_variable("acme", "TLS=pki/issue/web#certificate", [f"common_name={value}"])
+    assert caught.value.code == "usage"
+    mapped = leased_variable("acme", "TLS=pki/issue/web#certificate", ["common_name=*.acme.test"])
+    assert mapped.params == (("common_name", "*.acme.test"),)
+
+
 def test_a_policy_has_the_mapped_paths_and_parameters_alone():
     named = Request("pki/issue/web", (("TLS", "certificate"),), (("common_name", 'a"b'),))
     text = lease_rules([REQUEST, named])

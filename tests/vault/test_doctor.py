@@ -42,6 +42,23 @@ def test_an_orchestrator_that_can_read_is_a_failure(ready):
     world.install()
 
 
+def test_an_orchestrator_with_more_policies_than_its_own_is_told_so(ready):
+    cli, world = ready
+    world.fill("acme", {"A": "1"})
+    also = {"token_policies": ["colibri-orchestrator", "backup"], "token_no_default_policy": True}
+    world.must("POST", "auth/approle/role/colibri", also)
+    try:
+        state, seen = checks(cli)["orchestrator's reach"]
+    finally:
+        world.must(
+            "POST",
+            "auth/approle/role/colibri",
+            also | {"token_policies": also["token_policies"][:1]},
+        )
+    assert state == "warn"
+    assert seen.endswith("other policies too: backup")
+
+
 def test_a_missing_policy_is_named(ready):
     cli, world = ready
     world.must("DELETE", "sys/policies/acl/colibri-tenant-acme")

@@ -47,6 +47,16 @@ def leased_variable(
 
 def _param(text: str) -> tuple[str, str]:
     name, sign, value = text.partition("=")
+    if (
+        value.endswith("*")
+        or (value.startswith("*") and not value.startswith("*."))
+        or "${" in value
+    ):
+        raise ColibriError(
+            "usage",
+            f"the value of parameter '{printable(name[:64])}' is a pattern in a server's policy",
+            hint="a value without '*' at either end and without '${'; '*.' may begin a host name",
+        )
     fits = _PARAM.fullmatch(name) and value.isprintable() and len(value) <= _MAX_PARAM
     if not sign or not fits:
         raise ColibriError(

@@ -238,6 +238,8 @@ def _revoked(asked: Request, prefix: str) -> Found:
     tokens = asked.state.tokens
     for token in [each for each in tokens.values() if each.path.startswith(prefix)]:
         del tokens[token.id]
+    for lease_id in [each for each in asked.state.leases if each.startswith(prefix)]:
+        del asked.state.leases[lease_id]
     return 204, None
 
 

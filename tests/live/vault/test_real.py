@@ -15,12 +15,14 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
+from tests.kit.cli import Cli
 from tests.kit.memory import MemoryCredentials
 from tests.kit.stores import resolve_one, revealed
 from tests.kit.vault import World
 from tests.live.vault import process
 from tests.vault import place
 from vault_svc.adapters.sources.vault.admin import VaultAdmin
+from vault_svc.domain.secret import SecretValue
 from vault_svc.errors import ColibriError
 from vault_svc.ports.source_admin import VaultAsked
 
@@ -133,6 +135,102 @@ def test_login_by_a_jwt(real, state_dir):
     with pytest.raises(ColibriError) as caught:
         admin.test()
     assert caught.value.code == "source_auth_failed"
+
+
+class InNamespace(World):
+    """A world whose every path lies in a namespace."""
+
+    def ask(self, method, path, body=None, **more):
+        return super().ask(method, f"{self.namespace}/{path}", body, **more)
+
+
+def in_namespace(real) -> InNamespace:
+    """Make a namespace of its own, prepared as an operator would in it."""
+    namespace = f"ns-{secrets.token_hex(4)}"
+    status, said = real.ask("POST", f"sys/namespaces/{namespace}", {})
+    if status == 404:
+        pytest.skip(f"this server has no namespaces: {said}")
+    made = InNamespace(real.url, real.root, real.ca_file)
+    made.namespace = namespace
+    return made.prepared()
+
+
+def test_a_namespace_is_a_whole_server_of_its_own(real):
+    """Wrapped login, policies, listing, versions and reads; nothing goes from one to another."""
+    one, other = in_namespace(real), in_namespace(real)
+    for world in (one, other):
+        world.fill("acme", {"IN": world.namespace})
+    admin = VaultAdmin(MemoryCredentials(), "memory", place.sessions())
+    asked = VaultAsked(server=one.url, ca_file=str(one.ca_file), namespace=one.namespace)
+    role_id, wrapped = one.approle()
+    begun = admin.begin(asked)
+    assert begun.finish([SecretValue(role_id), SecretValue(wrapped)]).collections == 1
+    assert {each.state for each in admin.compared([], [], {}, None)} == {"same"}
+    source = place.source(one, account=admin.stored())
+    found = resolve_one(source, one.place.ref("acme"))
+    assert revealed(found) == {"IN": one.namespace}
+    with source.sessions.open(admin.stored()) as session:
+        token, tenants = session.client.wire.token, session.client.mint("acme", uses=9)
+        for world, status in ((one, 200), (other, 403)):
+            path = f"{world.mount}/data/tenants/acme"
+            assert world.ask("GET", path, token=tenants)[0] == status
+            assert world.ask("GET", path, token=token)[0] == 403
+        assert one.ask("LIST", f"{one.mount}/metadata/tenants", token=token)[0] == 200
+        assert other.ask("LIST", f"{other.mount}/metadata/tenants", token=token)[0] == 403
+    with pytest.raises(ColibriError) as caught:
+        place.source(other, account=place.account(other, namespace="elsewhere")).collections()
+    assert caught.value.code == "source_auth_failed"
+
+
+def test_a_rate_limit_of_the_server_is_waited_out_within_the_patience(real):
+    """429 and Retry-After as the server's own quota gives them."""
+    names = [f"t{i}" for i in range(6)]
+    for name in names:
+        real.put(name, {"NAME": name})
+    real.install(*names)
+    source, refs = place.source(real, patience_seconds=30), [real.place.ref(n) for n in names]
+    hasty = place.source(real, account=source.account(), patience_seconds=0.01)
+    quota = f"sys/quotas/rate-limit/{real.mount}"
+    real.must("POST", quota, {"path": f"{real.mount}/", "rate": 1.0, "interval": "1s"})
+    try:
+        before = time.monotonic()
+        assert [revealed(one)["NAME"] for _, one in source.resolve(refs)] == names
+        assert time.monotonic() - before > 2
+        refused = [one for _, one in hasty.resolve(refs) if isinstance(one, ColibriError)]
+        assert {one.code for one in refused} == {"source_rate_limited"}
+    finally:
+        real.must("DELETE", quota)
+
+
+def test_a_signed_ssh_key_has_no_lease_and_follows_its_own_end(real, state_dir):
+    """The whole way by the command; each pass leaves it until two thirds are over."""
+    ssh = f"ssh-{secrets.token_hex(4)}"
+    real.must("POST", f"sys/mounts/{ssh}", {"type": "ssh"})
+    real.must("POST", f"{ssh}/config/ca", {"generate_signing_key": True, "key_type": "ed25519"})
+    real.must("POST", f"{ssh}/roles/web", {
+        "key_type": "ca", "allow_user_certificates": True, "allowed_users": "deploy",
+        "default_user": "deploy", "ttl": "8s", "max_ttl": "8s", "not_before_duration": "1s",
+    })  # fmt: skip
+    cli = place.logged_in(Cli(state_dir).ready(), real)
+    file = cli.tenant("acme")
+    cli.must("update-tenant", "acme", "--profile", "shell")  # keys have more than one line
+    mapped = [f"{name}={ssh}/issue/web#{field}" for name, field in
+              (("SSH_KEY", "private_key"), ("SSH_CERTIFICATE", "signed_key"))]  # fmt: skip
+    cli.must("lease", "add", "acme", *mapped, "--param", "key_type=ed25519")
+    operator = place.operator_file(cli, real)
+    cli.must("source", "policies", "vault", "--apply", "--operator-file", operator)
+    cli.must("provision", "acme")
+    first = file.read_bytes()
+    assert b"SSH_KEY=" in first
+    assert "unchanged" in cli.must("renew", "--json").text
+    assert file.read_bytes() == first
+    end = time.monotonic() + 20
+    while "redelivered" not in cli.must("renew", "--json").text:
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    assert file.read_bytes() != first
+    cli.must("revoke", "acme")
+    assert not file.exists()
 
 
 def test_a_server_that_was_never_initialised_says_so(tmp_path):

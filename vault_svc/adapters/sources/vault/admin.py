@@ -94,6 +94,17 @@ class VaultAdmin:
                 return not failures.is_denied(refusal)
         return True
 
+    def policies_beside_ours(self) -> list[str]:
+        """Return what else than the orchestrator's policy its token has."""
+        with self.sessions.open(self.stored()) as session:
+            try:
+                found = session.call(lambda client: client.lookup())
+            except Refusal as refusal:
+                raise failures.of_orchestrator(refusal, "look at its own token") from None
+        lists = [found.get(name) for name in ("policies", "identity_policies")]
+        named = [str(each)[:64] for one in lists if isinstance(one, list) for each in one]
+        return sorted(set(named) - {places.ORCHESTRATOR_POLICY})
+
     # What the server must hold
 
     def rendered(self, names: Collection[str], leased: Leased) -> tuple[Document, ...]:

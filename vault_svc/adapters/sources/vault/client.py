@@ -61,7 +61,8 @@ class Client:
     def health(self) -> Health:
         """Ask anybody's question; raise `server_mismatch` where no such server answers."""
         try:
-            found = HealthApi(self.wire).read_health_status(method="GET", **_HEALTH_CODES)
+            whole = HealthApi(self.wire.outside_namespaces())
+            found = whole.read_health_status(method="GET", **_HEALTH_CODES)
         except Refusal as refusal:
             raise failures.of_server(refusal) or _no_vault() from None
         known = [found.get(name) for name in ("initialized", "sealed")]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from vault_svc.adapters.sources.vault.client import Health
+from vault_svc.adapters.sources.vault.places import ORCHESTRATOR_POLICY
 from vault_svc.adapters.sources.vault.session import refuse_unfit
 from vault_svc.domain.check import Check
 from vault_svc.domain.secret import CollectionRef
@@ -97,6 +98,7 @@ def _apart(admin: VaultAdmin, refs: Sequence[CollectionRef]) -> Check:
     if not refs:
         return Check(name, "ok", "no collection to try")
     try:
+        more = admin.policies_beside_ours()
         readable = admin.reads_itself(refs[0].name)
     except ColibriError as error:
         return Check(name, "fail", error.message, error.hint, error.code)
@@ -107,6 +109,13 @@ def _apart(admin: VaultAdmin, refs: Sequence[CollectionRef]) -> Check:
             f"colibri's own token may read collection '{refs[0].name}'",
             "take the right away: only tenants' tokens read values",
             "source_forbidden",
+        )
+    if more:
+        return Check(
+            name,
+            "warn",
+            f"reads no tenant's values, but has other policies too: {', '.join(more[:_SHOWN])}",
+            f"give it '{ORCHESTRATOR_POLICY}' alone, with token_no_default_policy",
         )
     return Check(name, "ok", "reads no tenant's values by itself")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,13 +16,15 @@ from vault_svc.adapters.sources.vault.client import Client, Found
 from vault_svc.adapters.sources.vault.options import Rules
 from vault_svc.adapters.sources.vault.refusal import Refusal
 from vault_svc.adapters.sources.vault.session import Session, Sessions
-from vault_svc.domain.secret import CollectionRef, Unchanged
+from vault_svc.domain.secret import CollectionRef, SecretSet, Unchanged
 from vault_svc.errors import ColibriError, printable
 from vault_svc.ports.secret_source import Answer, Resolved
 
 NAME = "vault"
 _SHOWN = 64
-_AHEAD = 4
+# As many as a usual batch: the server is asked for the next one while this one is written.
+_AHEAD = 64
+_AHEAD_BYTES = 32 * 1024 * 1024
 _WORTH_A_LIST = 8
 
 
@@ -84,17 +87,23 @@ class VaultSource:
         """Read a bounded number ahead, so that not every tenant's values are held at once."""
         workers = min(self.sessions.options.concurrency, len(refs))
         ahead: deque[tuple[CollectionRef, Future[Answer]]] = deque()
-        remaining = iter(refs)
+        held = _Held()
+
+        def read(ref: CollectionRef) -> Answer:
+            return held.read(self._one(ref, session, revisions))
+
+        def first() -> Resolved:
+            ref, future = ahead.popleft()
+            return ref, held.taken(future.result())
+
         with ThreadPoolExecutor(workers) as pool:
             try:
-                for ref in remaining:
-                    ahead.append((ref, pool.submit(self._one, ref, session, revisions)))
-                    if len(ahead) >= workers * _AHEAD:
-                        first, future = ahead.popleft()
-                        yield first, future.result()
+                for ref in refs:
+                    ahead.append((ref, pool.submit(read, ref)))
+                    while len(ahead) >= _AHEAD or (len(ahead) > workers and held.is_heavy):
+                        yield first()
                 while ahead:
-                    first, future = ahead.popleft()
-                    yield first, future.result()
+                    yield first()
             finally:
                 for _, future in ahead:
                     future.cancel()
@@ -113,6 +122,31 @@ class VaultSource:
                 return _explained(refusal, name, session)
             except ColibriError as error:
                 return error
+
+
+class _Held:
+    """Bytes of values that were read and are not taken yet."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bytes = 0
+
+    @property
+    def is_heavy(self) -> bool:
+        return self._bytes > _AHEAD_BYTES
+
+    def read(self, answer: Answer) -> Answer:
+        self._add(answer, 1)
+        return answer
+
+    def taken(self, answer: Answer) -> Answer:
+        self._add(answer, -1)
+        return answer
+
+    def _add(self, answer: Answer, sign: int) -> None:
+        if isinstance(answer, SecretSet):
+            with self._lock:
+                self._bytes += sign * sum(map(len, answer.values.values()))
 
 
 def _all_revisions(refs: Sequence[CollectionRef], session: Session) -> dict[str, str]:

@@ -7,12 +7,15 @@ goes wrong is raised without the answer's text: hvac's own exceptions carry it.
 
 from __future__ import annotations
 
-import json
 import ssl
+from collections.abc import Mapping
+from json import dumps, loads
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import requests
 from hvac.adapters import Adapter
+from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import ReadTimeoutError
 
 from vault_svc.adapters.sources.vault.bounded import OwnTrust
@@ -69,6 +72,10 @@ class Wire(Adapter):  # type: ignore[misc]
             self.session, self._options, self.base_uri, token=token, namespace=self.namespace
         )
 
+    def outside_namespaces(self) -> Wire:
+        """Return a wire for what only the whole server can be asked."""
+        return Wire(self.session, self._options, self.base_uri, token=self.token)
+
     def get_login_token(self, response: dict[str, Any]) -> str:
         """Return the token of a login's answer; raise `source_incomplete`."""
         auth = response.get("auth")
@@ -92,25 +99,22 @@ class Wire(Adapter):  # type: ignore[misc]
         sent |= {"X-Vault-Token": self.token} if self.token else {}
         sent |= {"X-Vault-Namespace": self.namespace} if self.namespace else {}
         sent |= {"X-Vault-Wrap-TTL": str(wait)} if wait else {}
-        status, retry_after, body = self._ask(
-            method, self.urljoin(self.base_uri, url), sent, kwargs
-        )
+        whole = self.urljoin(self.base_uri, url)
+        prepared = _prepared(method, whole, {**self.session.headers, **sent}, **kwargs)
+        status, retry_after, body = self._ask(prepared)
         if status >= _LEAST_ERROR:
             raise Refusal(status, body, retry_after=retry_after)
         return _document(status, body)
 
-    def _ask(
-        self, method: str, url: str, headers: dict[str, str], more: dict[str, Any]
-    ) -> tuple[int, float, bytes]:
+    def _ask(self, prepared: requests.PreparedRequest) -> tuple[int, float, bytes]:
+        """Send by the transport alone: redirects, cookies and the like are a session's."""
+        transport = self.session.get_adapter(str(prepared.url))
         try:
-            with self.session.request(
-                method,
-                url,
-                headers=headers,
-                allow_redirects=False,
+            with transport.send(
+                prepared,
                 stream=True,
                 timeout=self._options.timeout_seconds,
-                **more,
+                proxies=self.session.proxies,
             ) as answer:
                 retry_after = _seconds(answer.headers.get("Retry-After", ""))
                 return answer.status_code, retry_after, self._body(answer)
@@ -144,6 +148,26 @@ class Wire(Adapter):  # type: ignore[misc]
         return b"".join(parts)
 
 
+def _prepared(
+    method: str,
+    url: str,
+    headers: Mapping[str, str | bytes],
+    *,
+    json: Any = None,
+    params: Mapping[str, Any] | None = None,
+) -> requests.PreparedRequest:
+    """Return a request as it is sent; addresses and headers were checked where they came from."""
+    made = requests.PreparedRequest()
+    made.method = method.upper()
+    made.url = f"{url}?{urlencode(params)}" if params else url
+    made.headers = CaseInsensitiveDict(headers)
+    if json is not None:
+        made.body = dumps(json).encode()
+        made.headers["Content-Type"] = "application/json"
+        made.headers["Content-Length"] = str(len(made.body))
+    return made
+
+
 def _timed_out(error: Exception) -> bool:
     """Say whether it is requests' wrapping of a body that came too slowly."""
     return bool(error.args) and isinstance(error.args[0], ReadTimeoutError)
@@ -164,7 +188,7 @@ def _document(status: int, body: bytes) -> dict[str, Any]:
     if status == _NO_CONTENT or not body:
         return {}
     try:
-        found = json.loads(body)
+        found = loads(body)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
