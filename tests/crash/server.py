@@ -21,6 +21,8 @@ from pathlib import Path
 
 WARM = (
     "cli.app",
+    "cli.start",
+    "typer._adapters",
     "vault_svc.wiring",
     "vault_svc.adapters.audit.jsonl",
     "vault_svc.adapters.credentials.hostkeys",
@@ -32,8 +34,10 @@ WARM = (
     "vault_svc.adapters.locks",
     "vault_svc.adapters.queue",
     "vault_svc.adapters.registry.lazy",
+    "vault_svc.adapters.registry.lease_book",
     "vault_svc.adapters.registry.sqlite_store",
     "vault_svc.adapters.sources.embedded",
+    "vault_svc.adapters.sources.sealed_tokens",
     "vault_svc.hazmat.deadline",
     "vault_svc.services.batch",
     "vault_svc.services.hook",

@@ -124,8 +124,10 @@ class Sweep:
         if self._every or self._scenario.alone or not self._scenario.exact:
             return
         spelled = [call.name for call in calls if call.changes]
-        if spelled != self._spelling[: self.points.index(point) + 1]:
-            yield f"missed: the run was at {calls[-1] if calls else 'nothing'}"
+        wanted = self._spelling[: self.points.index(point) + 1]
+        if spelled != wanted:
+            where = calls[-1] if calls else "nothing"
+            yield f"missed: the run was at {where} after {spelled[-4:]}, not {wanted[-4:]}"
 
     def _stamps(self) -> dict[str, tuple[int, int]]:
         found = {}
