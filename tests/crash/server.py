@@ -97,13 +97,13 @@ def _command(asked: dict, gate: int, steady: int) -> None:
         Path(last["status"]).write_text(str(_run(last)))
         gc.collect()
         os._exit(0)
-    importlib.import_module("cli.app").main()
+    importlib.import_module("cli.start").main()
 
 
 def _run(step: dict) -> int:
     _streams(step)
     try:
-        importlib.import_module("cli.app").main()
+        importlib.import_module("cli.start").main()
     except SystemExit as ended:
         return int(ended.code or 0)
     finally:
