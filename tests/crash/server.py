@@ -21,6 +21,8 @@ from pathlib import Path
 
 WARM = (
     "cli.app",
+    "cli.start",
+    "typer._adapters",
     "vault_svc.wiring",
     "vault_svc.adapters.audit.jsonl",
     "vault_svc.adapters.credentials.hostkeys",
@@ -28,11 +30,17 @@ WARM = (
     "vault_svc.adapters.clock",
     "vault_svc.adapters.delivery",
     "vault_svc.adapters.jails.directory",
+    "vault_svc.adapters.hostfiles",
     "vault_svc.adapters.locks",
+    "vault_svc.adapters.queue",
     "vault_svc.adapters.registry.lazy",
+    "vault_svc.adapters.registry.lease_book",
     "vault_svc.adapters.registry.sqlite_store",
     "vault_svc.adapters.sources.embedded",
+    "vault_svc.adapters.sources.sealed_tokens",
+    "vault_svc.hazmat.deadline",
     "vault_svc.services.batch",
+    "vault_svc.services.hook",
     "vault_svc.services.keys",
     "vault_svc.services.provision",
     "vault_svc.services.removal",
@@ -89,13 +97,13 @@ def _command(asked: dict, gate: int, steady: int) -> None:
         Path(last["status"]).write_text(str(_run(last)))
         gc.collect()
         os._exit(0)
-    importlib.import_module("cli.app").main()
+    importlib.import_module("cli.start").main()
 
 
 def _run(step: dict) -> int:
     _streams(step)
     try:
-        importlib.import_module("cli.app").main()
+        importlib.import_module("cli.start").main()
     except SystemExit as ended:
         return int(ended.code or 0)
     finally:

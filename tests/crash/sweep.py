@@ -83,7 +83,18 @@ class Sweep:
             main = {call.name for call in self.calls if call.thread == self.calls[0].thread}
             theirs = {(c.name, c.nth): c for c in self.calls if c.changes and c.name not in main}
             return list(theirs.values())
-        return [call for call in self.calls if self._every or call.changes]
+        return [call for call in self._reached() if self._every or call.changes]
+
+    def _reached(self) -> Iterator[Call]:
+        """Yield the calls a kill can be aimed at.
+
+        strace counts in each process: one of the same name and number that another makes earlier
+        would be hit in their place.
+        """
+        first: dict[tuple[str, int], int] = {}
+        for call in self.calls:
+            if first.setdefault((call.name, call.nth), call.thread) == call.thread:
+                yield call
 
     def kill(self, points: Sequence[Call]) -> Iterator[Killed]:
         """Kill at each point, look, run again, look again; the state is put back every time."""
@@ -124,8 +135,11 @@ class Sweep:
         if self._every or self._scenario.alone or not self._scenario.exact:
             return
         spelled = [call.name for call in calls if call.changes]
-        if spelled != self._spelling[: self.points.index(point) + 1]:
-            yield f"missed: the run was at {calls[-1] if calls else 'nothing'}"
+        changing = [call for call in self.calls if call.changes]
+        wanted = self._spelling[: changing.index(point) + 1]
+        if spelled != wanted:
+            where = calls[-1] if calls else "nothing"
+            yield f"missed: the run was at {where} after {spelled[-4:]}, not {wanted[-4:]}"
 
     def _stamps(self) -> dict[str, tuple[int, int]]:
         found = {}

@@ -30,6 +30,20 @@ def test_nspawn_keeps_every_promise_of_an_engine(booted):
     assert "skipped: 0" in ran.stdout
 
 
+def test_a_machine_starts_with_its_secrets_by_the_drop_in_alone_or_not_at_all(booted):
+    ran = booted.pytest("tests/nest/dropin.py", seconds=200)
+    assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-500:]
+    assert passed(ran.stdout) == 5
+    assert "skipped: 0" in ran.stdout
+
+
+def test_tenant_that_is_root_in_a_machine_gets_nowhere_by_descriptors_flags_and_mounts(booted):
+    ran = booted.pytest("tests/attack/test_container_rows.py", seconds=200)
+    assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-500:]
+    assert passed(ran.stdout) >= 18
+    assert "skipped: 0" in ran.stdout
+
+
 @pytest.mark.timeout(4000)
 def test_tenant_that_is_root_in_a_machine_gets_nothing_out_of_it(booted, capfd, record_property):
     scale = os.environ.get("COLIBRI_TEST_RACE_SCALE", "1")
