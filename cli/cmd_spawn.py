@@ -40,6 +40,7 @@ def spawn_agent(
 
     They are delivered first; then a shell in the jail loads the file and becomes the command, as
     the tenant's user. Ends with its status. Its output and our signals pass through.
+    Where each secret has a file, nothing is loaded: the command reads them in the row's directory.
 
     Example: colibri spawn-agent acme -- /usr/bin/env
     """

@@ -169,6 +169,26 @@ def test_mount_over_the_directory_does_not_stop_a_removal(siege, walk):
     assert not siege.host_file().exists()
 
 
+SECRETS = ("home", "own", "secrets")
+
+
+@pytest.mark.parametrize("over", ["/home/own", "/home/own/secrets"])
+def test_mount_over_a_set_of_files_is_shadowed_and_stops_no_removal(siege, walk, over):
+    delivery = siege.place.delivery(walk)
+    delivery.place_files(siege.root, SECRETS, {"A": SECRET}, OWNER)
+    siege.inside(f"mount -t tmpfs tmpfs {over}")
+    for act in (
+        lambda: delivery.inspect_files(siege.root, SECRETS, ["A"], max_bytes=99),
+        lambda: delivery.place_files(siege.root, SECRETS, {"A": b"new"}, OWNER),
+    ):
+        with pytest.raises(ColibriError) as caught:
+            act()
+        assert caught.value.code == "shadowed"
+    assert siege.host_file(*SECRETS, "A").read_bytes() == SECRET
+    assert delivery.remove_files(siege.root, SECRETS, ["A"]) == "files"
+    assert not siege.host_file(*SECRETS, "A").exists()
+
+
 def test_file_mounted_over_the_target_is_displaced_and_the_delivery_is_seen(siege, walk):
     siege.inside(f"touch /{NAME} /srv-fake && mount -o bind /srv-fake /{NAME}")
     assert siege.deliver(walk) == "delivered"

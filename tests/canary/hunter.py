@@ -117,10 +117,14 @@ def delivered_or_credential(state: str) -> Allowed:
         text = str(path)
         staged = "/.colibri-" in text or "/#" in text  # a nameless inode is shown as /#INODE
         parts = text.removeprefix(jails).split("/")
-        home = text.startswith(jails) and (parts[1:] == ["root", ".env"] or staged)
+        home = text.startswith(jails) and (_delivered(parts[1:]) or staged)
         return home or text.startswith(credentials) or path.parent.name == INPUTS
 
     return allowed
+
+
+def _delivered(parts: list[str]) -> bool:
+    return parts == ["root", ".env"] or parts[:2] == ["root", "secrets"]
 
 
 def _processes() -> set[int]:

@@ -182,6 +182,12 @@ def live(host: Host) -> Iterator[str]:
     host.colibri("--verbose", "provision", "acme")
     host.colibri("update-tenant", "acme", "--profile", "shell", "--json")
     host.colibri("provision", "acme", "--json")
+    host.colibri("update-tenant", "acme", "--delivery", "files")
+    host.colibri("--verbose", "provision", "acme", "--json")
+    (host.env_file("acme").parent / "secrets/STDIN_KEY").unlink()
+    both_ways(host, "verify", "acme", status=8)
+    host.colibri("update-tenant", "acme", "--delivery", "file")
+    host.colibri("provision", "acme")
     yield "rotated"
     refused = host.value("refused") + "'\"\\$`\n#"
     host.colibri("secret", "set", "other", "AWKWARD", stdin=refused + "\x07")

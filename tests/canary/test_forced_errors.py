@@ -187,6 +187,20 @@ CALLS = (
     ("jail", "destroy", "spare"),
 )
 
+# What only a tenant with one file per secret reaches.
+FILES = ("--create-jail", "--tier", "scratch", "--delivery", "files")
+FILES_CALLS = (
+    ("provision", "epsilon"),
+    ("verify", "epsilon"),
+    ("secret", "set", "delta", "KEY"),
+    ("register-tenant", "delta", *FILES),
+    ("provision", "delta"),
+    ("provision", "--all"),
+    ("key", "rotate", "host"),
+    ("suspend", "delta"),
+    ("offboard", "epsilon"),
+)
+
 
 def test_every_port_has_an_adapter_that_is_made_to_fail():
     assert all(adapters().values()), {name for name, found in adapters().items() if not found}
@@ -225,12 +239,24 @@ def lived(cli: Cli, monkeypatch) -> Cli:
     # Delivered, and nobody remembers: the next run adopts the file.
     cli.tenant("gamma", env_path="/.env", KEY="fourth")
     cli.must("provision", "gamma")
-    with sqlite3.connect(cli.state / "colibri.sqlite") as registry:
-        registry.execute("DELETE FROM deliveries WHERE tenant_id = 'gamma'")
-        registry.execute("UPDATE tenants SET status = 'registered' WHERE tenant_id = 'gamma'")
-    registry.close()
+    forget(cli, "gamma")
     monkeypatch.setattr(VaultwardenAdmin, "begin", hollow)
     return cli
+
+
+def forget(cli: Cli, tenant: str) -> None:
+    with sqlite3.connect(cli.state / "colibri.sqlite") as registry:
+        registry.execute("DELETE FROM deliveries WHERE tenant_id = ?", (tenant,))
+        registry.execute("UPDATE tenants SET status = 'registered' WHERE tenant_id = ?", (tenant,))
+    registry.close()
+
+
+def with_files(cli: Cli, value: str) -> None:
+    """Have a set delivered that nobody remembers."""
+    cli.must("secret", "set", "epsilon", "KEY", stdin=value.encode())
+    cli.must("register-tenant", "epsilon", *FILES)
+    cli.must("provision", "epsilon")
+    forget(cli, "epsilon")
 
 
 def hollow(admin: VaultwardenAdmin, asked) -> BegunLogin:
@@ -246,7 +272,11 @@ def flags(number: int, call: tuple[str, ...]) -> tuple[str, ...]:
 @pytest.mark.parametrize(("port", "member"), HERE, ids=[".".join(step) for step in HERE])
 def test_a_failing_step_repeats_no_secret(lived, monkeypatch, port, member, capfd):
     """Through every command, each with another type of failure, said another way."""
-    failed = forced(lived, monkeypatch, (port, member), CALLS)
+    calls = CALLS
+    if member.endswith("_files"):
+        calls = FILES_CALLS
+        with_files(lived, "fifth")
+    failed = forced(lived, monkeypatch, (port, member), calls)
     captured = capfd.readouterr()
     assert not lived.marks.find((captured.out + captured.err).encode())
     reached = failed or (port, member) in NOT_CALLED

@@ -188,6 +188,23 @@ def test_what_is_delivered_is_the_owners_alone_inside_and_is_taken_out_again(jai
     assert sh(jail, "ls -A home/app").stdout == b""
 
 
+def test_a_set_of_files_is_the_owners_alone_inside_and_is_taken_out_again(jail, place):
+    delivery, root, where = place.delivery(), place.root("acme"), (*ENV[:2], "secrets")
+    delivery.place_files(root, where, {"A": b"1", "B": b"2"}, OWNER)
+    at = "home/app/secrets"
+    seen = sh(jail, f"stat -c '%u:%g %a' {at} {at}/A; cat {at}/A {at}/B")
+    own = b"%d:%d" % (OWNER.uid, OWNER.gid)
+    assert seen.stdout.split(b"\n") == [own + b" 700", own + b" 400", b"12"]
+    found = delivery.inspect_files(root, where, "AB", max_bytes=99)
+    assert (found.uid, found.files["B"].content, found.files["B"].uid) == (
+        OWNER.uid,
+        b"2",
+        OWNER.uid,
+    )
+    assert delivery.remove_files(root, where, "AB") == "files"
+    assert sh(jail, "ls -A home/app").stdout == b""
+
+
 def test_what_is_delivered_to_a_stopped_jail_is_there_when_it_starts(jail, place):
     jail.stop("acme")
     if not jail.capabilities.stable_roots:

@@ -52,8 +52,8 @@ _WORDS: Final[dict[Reason, tuple[str, str, str]]] = {
     ),
     Reason.PARENT_POLICY: (
         "unsafe_parent",
-        "the directory '{where}' belongs to another user of the jail{detail}",
-        "give the directory to the file's owner or to root",
+        "the directory '{where}' is in the hands of other users of the jail{detail}",
+        "give it to the files' owner or to root, and let nobody else write there",
     ),
     Reason.TAMPERED: (
         "tampered",
