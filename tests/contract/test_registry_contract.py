@@ -429,6 +429,16 @@ def test_digests_are_replaced_where_the_old_one_still_stands(registry):
     assert registry.history("c", 9) == [a_removal("c"), a_receipt("c")]
 
 
+def test_files_own_digests_are_kept_and_replaced_with_the_whole_ones(registry):
+    registry.add(a_tenant("a"))
+    registry.commit([replace(a_receipt("a"), parts=("aa", "bb"))], {})
+    assert registry.newest(["a"])["a"].parts == ("aa", "bb")
+    new = "k2:" + "cd" * 32
+    assert registry.replace_digests({"a": (DIGEST, new)}, {"a": ("cc", "dd")}) == 1
+    newest = registry.newest(["a"])["a"]
+    assert (newest.digest, newest.parts) == (new, ("cc", "dd"))
+
+
 def test_many_ids_in_one_question(registry):
     names = [f"t{number:04}" for number in range(1201)]
     for name in names[::100]:

@@ -7,6 +7,7 @@ then the table follows the code.
 from __future__ import annotations
 
 from tests.mutation.containers import CONTAINERS
+from tests.mutation.files import FILES
 from tests.mutation.hook import HOOK
 from tests.mutation.leases import LEASES
 from tests.mutation.runner import Mutation
@@ -729,6 +730,7 @@ MUTATIONS = (
     *ACTS_IN_ORDER,
     *SECRETS,
     *VAULTWARDEN,
+    *FILES,
     *HOOK,
     *CONTAINERS,
     *LEASES,

@@ -12,7 +12,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
@@ -36,9 +36,9 @@ Identity = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Set:
-    """What shall stand in the directory, and which other names shall not."""
+    """What shall stand in the directory, and which other names shall not; values never shown."""
 
-    contents: Mapping[str, bytes]
+    contents: Mapping[str, bytes] = field(repr=False)
     owner: Owner
     mode: int
     stale: Collection[str]
