@@ -42,7 +42,7 @@ class Copy:
     def __init__(self, tree: Path) -> None:
         self.tree = tree
         ignored = shutil.ignore_patterns("__pycache__", "node_modules")
-        for name in ("vault_svc", "cli", "tests"):
+        for name in ("vault_svc", "cli", "tests", "policies"):
             shutil.copytree(CHECKOUT / name, tree / name, ignore=ignored)
         shutil.copy(CHECKOUT / "pyproject.toml", tree)
         # Checked by hash: a mutated file may have the age and the size of the old one.
