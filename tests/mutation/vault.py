@@ -7,6 +7,12 @@ from tests.mutation.runner import Mutation
 HERE = "vault_svc/adapters/sources/vault/"
 FAULTS = "tests/vault/test_faults.py::"
 RECORDED = "tests/vault/test_recordings.py::"
+APART = "tests/vault/test_apart.py::"
+ENVIRONMENT = "tests/vault/test_environment.py::"
+HOSTILE = "tests/vault/test_hostile.py::"
+LOGIN = "tests/vault/test_login.py::"
+SOURCE = "tests/vault/test_source.py::"
+WRITER = "tests/vault/test_writer.py::"
 
 VAULT = (
     Mutation(
@@ -24,5 +30,79 @@ VAULT = (
         "        prepared._cookies = self.session.cookies\n        transport = self.session\n",
         (FAULTS + "test_no_redirect_is_followed",),
         "the token would go to whoever the server names",
+    ),
+    Mutation(
+        "a tenant's token for two reads",
+        HERE + "client.py",
+        "    def mint(self, name: str, *, uses: int = 1) -> str:\n",
+        "    def mint(self, name: str, *, uses: int = 2) -> str:\n",
+        (APART + "test_a_tenants_token_reads_its_own_and_is_used_up_by_it",),
+        "a token taken from memory would still read",
+    ),
+    Mutation(
+        "the host's authorities trusted beside the login's own",
+        HERE + "session.py",
+        "    if not ca:\n        return ssl.create_default_context()\n"
+        "    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)\n",
+        "    context = ssl.create_default_context()\n    if not ca:\n        return context\n",
+        (ENVIRONMENT + "test_only_the_pinned_authority_counts",),
+        "whoever gets a certificate from any authority could stand in between",
+    ),
+    Mutation(
+        "the namespace left out",
+        HERE + "wire.py",
+        '        sent |= {"X-Vault-Namespace": self.namespace} if self.namespace else {}\n',
+        "",
+        (ENVIRONMENT + "test_the_namespace_goes_along_with_all_but_the_whole_servers_health",),
+        "another namespace's tenant of the same name would be read",
+    ),
+    Mutation(
+        "a dripping answer waited for",
+        HERE + "bounded.py",
+        "        if time.monotonic() > self.until:\n",
+        "        if False:\n",
+        (HOSTILE + "test_an_answer_that_drips_is_given_up_in_time",),
+        "a server could hold a run and its tenants' locks for days",
+    ),
+    Mutation(
+        "one broken path speaks for the server",
+        HERE + "governor.py",
+        "                if of_all and error.code != _ONE_ANSWER:\n",
+        "                if error.code != _ONE_ANSWER:\n",
+        (HOSTILE + "test_one_path_the_server_can_not_serve_is_one_tenants",),
+        "one tenant's spoiled entry would keep all the others from their secrets",
+    ),
+    Mutation(
+        "a row's place not compared",
+        HERE + "places.py",
+        "if self.ref(ref.name).collection_id != ref.collection_id or not is_name(",
+        "if not is_name(",
+        (SOURCE + "test_a_row_of_another_mount_is_a_mismatch",),
+        "a tenant would get what another mount has under its name",
+    ),
+    Mutation(
+        "our own token left alive",
+        HERE + "session.py",
+        "                        session.client.revoke()\n",
+        "                        pass\n",
+        (SOURCE + "test_a_session_ends_the_token_it_made",),
+        "each run would leave a token that mints tenants' tokens",
+    ),
+    Mutation(
+        "any wrapping token unwrapped",
+        HERE + "login.py",
+        '        if not (path.startswith(f"auth/{auth_mount}/role/")'
+        ' and path.endswith("/secret-id")):\n',
+        "        if False:\n",
+        (LOGIN + "test_a_wrapping_token_of_something_else_is_not_unwrapped",),
+        "somebody in between could give us an account of theirs",
+    ),
+    Mutation(
+        "written over another's write",
+        HERE + "writer.py",
+        "client.place.path(collection), data, cas=version, mount_point",
+        "client.place.path(collection), data, cas=None, mount_point",
+        (WRITER + "test_two_writers_at_once_lose_nothing",),
+        "two operators would lose each other's secrets",
     ),
 )
