@@ -59,7 +59,7 @@ class Crun(Runtime):
             timeout=seconds,
             check=False,
         )
-        return Result(tuple(map(str, line)), done.returncode, done.stdout, done.stderr.decode())
+        return Result(tuple(line), done.returncode, done.stdout, done.stderr.decode())
 
 
 @pytest.fixture
