@@ -229,7 +229,7 @@ def test_tenants_bind_mounts_of_its_own_are_shadowed_where_they_hide_the_file_an
 ):
     siege.inside("mkdir -p /srv && mount -o bind /home /srv")
     assert siege.deliver(walk) == "delivered"
-    siege.inside("mount -o bind /etc /home/own")
+    siege.inside("mkdir /srv/other && mount -o bind /srv/other /home/own")
     assert siege.deliver(walk, b"TOKEN=newer\n") == "shadowed"
 
 

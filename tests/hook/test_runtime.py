@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -188,3 +189,26 @@ def test_a_state_that_is_none_starts_nothing(acme):
     for said in (b"", b"{}", b"x" * 300_000, json.dumps({"ociVersion": "1.0.2"}).encode()):
         answer = acme.cli.run("hook", "oci", stdin=said)
         assert (answer.status, answer.error["code"]) == (2, "usage")
+
+
+def test_ten_started_at_once_each_find_their_own_and_nothing_of_a_neighbours(state_dir, why_not):
+    """Ten, since CI has two cores; `python -m tests.bench hook 100` starts a hundred."""
+    if why_not:
+        pytest.skip(why_not)
+    cli = Cli(state_dir).ready()
+    runtime, bundles = Runtime(state_dir, cli), {}
+    for name in (f"t{number}" for number in range(10)):
+        cli.tenant(name, API_KEY=f"value-of-{name}.")
+        tree = cli.state / "jails" / name / "root"
+        containers.furnish(tree)
+        kept = state_dir / f"bundle-{name}"
+        runtime.bundle(tree, "/bin/cat", "/home/app/.env", jail=name).rename(kept)
+        bundles[name] = kept
+    with ThreadPoolExecutor(len(bundles)) as pool:
+        ran = list(pool.map(lambda name: runtime.run(bundles[name], name), bundles))
+    for name, each in zip(bundles, ran, strict=True):
+        text = each.must().text
+        assert f"value-of-{name}." in text
+        assert text.count("value-of-") == 1
+    assert runtime.left() == []
+    assert [entry.name for entry in (cli.state / "hooks").iterdir()] == ["embedded.lead"]

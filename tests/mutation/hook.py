@@ -8,6 +8,7 @@ RUN = "tests/hook/test_run.py::"
 OCI = "tests/hook/test_oci.py::"
 FILES = "tests/hook/test_files.py::"
 SPAWN = "tests/spawn/test_spawn.py::"
+QUEUE = "tests/unit/test_queue.py::"
 LAYER = "tests/attack/test_second_layer.py::"
 
 HOOK = (
@@ -66,6 +67,22 @@ HOOK = (
         "if False:",
         (SPAWN + "test_nothing_runs_where_the_delivery_fails",),
         "no secrets, no agent",
+    ),
+    Mutation(
+        "hooks are served one by one",
+        "vault_svc/adapters/queue.py",
+        "stems = [mine, *others][: self._at_once]",
+        "stems = [mine]",
+        (QUEUE + "test_those_who_wait_are_served_in_one_go_each_with_its_own_answer",),
+        "each would log in to the source alone",
+    ),
+    Mutation(
+        "the dead are served",
+        "vault_svc/adapters/queue.py",
+        "            if held is not None:\n                for left",
+        "            if held is not None and not name:\n                for left",
+        (QUEUE + "test_nobody_is_served_who_is_gone",),
+        "a jail that is gone would be delivered to",
     ),
     Mutation(
         "a thread that is not restricted",

@@ -77,6 +77,11 @@ def _no_hook(cli: Cli) -> None:
     cli.settings["HOOKS"] = str(cli.home / "hooks.d")
 
 
+def _suspended(cli: Cli) -> None:
+    _deliver(cli, "acme")
+    cli.must("suspend", "acme")
+
+
 @dataclass
 class Situation:
     arrange: Callable[[Cli], None]
@@ -91,6 +96,7 @@ SITUATIONS = {
     "tenant-drifted.md": Situation(_drifted),
     "tenant-leaves.md": Situation(_one_active),
     "hook-install.md": Situation(_no_hook),
+    "spawn-agent.md": Situation(_suspended),
     "source-incomplete.md": Situation(_cut_collection, {"acme.age": "store/acme.age"}),
 }
 
