@@ -170,7 +170,7 @@ def _have_directory(root: Root, parts: Sequence[str], owner: Owner, seen: list[s
         seen.append(kind)
         if before is not None and kind == "directory":
             if before.st_uid == os.geteuid() != owner.uid and not before.st_mode & _OTHERS:
-                _finish(root, parts, owner)
+                _finish(root, parts, owner, before)
             return False
         if kind != "missing":
             _displace(parent, parts[-1])
@@ -178,9 +178,12 @@ def _have_directory(root: Root, parts: Sequence[str], owner: Owner, seen: list[s
     return True
 
 
-def _finish(root: Root, parts: Sequence[str], owner: Owner) -> None:
+def _finish(root: Root, parts: Sequence[str], owner: Owner, seen: os.stat_result) -> None:
     """Give away what a crash left between making the directory and giving it away."""
     with _opened(root, parts, LISTABLE) as inside:
+        status = os.fstat(inside)
+        if (status.st_dev, status.st_ino) != (seen.st_dev, seen.st_ino):
+            raise Refused(Reason.TAMPERED, "/".join(parts), detail="it was swapped meanwhile")
         if os.listdir(inside):
             raise Refused(Reason.PARENT_POLICY, "/".join(parts), detail="the owner cannot enter it")
     give(root, parts, owner)
