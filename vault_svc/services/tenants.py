@@ -72,7 +72,8 @@ class Tenants:
                 hint="leave --create-jail and --jail-root out",
             )
         jail = names.jail_name(asked.jail or tenant_id)
-        env_path = asked.env_path or delivered.DEFAULT_PATHS[_delivery(asked.delivery)]
+        usual = delivered.DEFAULT_PATHS[_delivery(asked.delivery)]
+        env_path = usual if asked.env_path is None else asked.env_path
         paths.jail_path(env_path)
         profile = self._profile(asked.profile or self.context.settings.default_profile)
         owner = self._owner(asked.owner)
@@ -159,8 +160,10 @@ class Tenants:
             changed = replace(changed, profile=self._profile(changes.profile))
         if changes.delivery and changes.delivery != row.delivery:
             changed = replace(changed, delivery=_delivery(changes.delivery))
-        if changes.env_path or changed.delivery != row.delivery:
-            env_path = changes.env_path or _other_default(row, changed.delivery)
+        if changes.env_path is not None or changed.delivery != row.delivery:
+            env_path = changes.env_path
+            if env_path is None:
+                env_path = _other_default(row, changed.delivery)
             paths.jail_path(env_path)
             changed = replace(changed, env_path=env_path)
         if changes.collection or changes.no_collection:

@@ -128,7 +128,7 @@ class LazyRegistry(TenantReads):
 
     def fetch(self, sql: str, params: Mapping[str, Any]) -> Rows:
         """Return all rows of a SELECT, by the cheapest way that is open."""
-        return self._reserve.spend(lambda: self._reading().fetch(sql, params))
+        return self._reserve.lend(lambda: self._reading().fetch(sql, params))
 
     def _reading(self) -> SqliteReader | TenantWrites:
         if self._reader is None and self._store is None:

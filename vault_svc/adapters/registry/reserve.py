@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from vault_svc.adapters.registry import faults
@@ -48,6 +49,21 @@ class Reserve:
         try:
             return act()
         except ColibriError as error:
-            if error.code != "no_space" or not (self._ballast and self._ballast.release()):
-                raise
+            self._give_up(error)
         return act()
+
+    def lend(self, act: Callable[[], _T]) -> _T:
+        """Act as spend does, then take back what that did not need: a look is no removal."""
+        try:
+            return act()
+        except ColibriError as error:
+            self._give_up(error)
+        try:
+            return act()
+        finally:
+            with suppress(ColibriError):  # as much of it as there is room for
+                self.keep()
+
+    def _give_up(self, error: ColibriError) -> None:
+        if error.code != "no_space" or not (self._ballast and self._ballast.release()):
+            raise error

@@ -144,7 +144,7 @@ class TenantWrites(TenantReads):
 
     def mirror(self, head: Head) -> None:
         """Store the audit head, never an older one."""
-        self._reserve.spend(lambda: self._mirror(head))
+        self._reserve.lend(lambda: self._mirror(head))
 
     def _mirror(self, head: Head) -> None:
         with self.transaction() as work:
