@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,8 @@ def _values(seen: list[Any]) -> list[Any]:
 
 @pytest.mark.parametrize("line", PLAIN)
 def test_a_plain_line_means_what_it_means_to_typer(line, monkeypatch, cli: Cli):
+    for name in [name for name in os.environ if name.startswith("COLIBRI_")]:
+        monkeypatch.delenv(name)  # the suite's own, as CI sets them, are no settings
     for name, value in cli.environment.items():
         monkeypatch.setenv(name, value)
     usual = _called(monkeypatch, app.main, line)

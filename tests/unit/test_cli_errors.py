@@ -79,7 +79,7 @@ class Panic(BaseException):
     """As pyo3's PanicException, which is no Exception."""
 
 
-@pytest.mark.parametrize("kind", [RuntimeError, Panic, RecursionError, MemoryError])
+@pytest.mark.parametrize("kind", [RuntimeError, Panic, RecursionError])
 @pytest.mark.parametrize("flags", [(), ("--json",), ("--verbose",)])
 def test_a_fault_is_told_by_type_and_place_only(colibri, monkeypatch, kind, flags):
     def load(*_):
@@ -92,4 +92,16 @@ def test_a_fault_is_told_by_type_and_place_only(colibri, monkeypatch, kind, flag
     status, out, err = colibri(*before, "list-tenants", *after)
     assert status == 1
     assert f"colibri: internal: {kind.__name__} at test_cli_errors.py:" in err
+    assert TYPED not in out + err
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_no_memory_is_busy_and_keeps_its_words(colibri, monkeypatch, flags):
+    def load(*_):
+        raise MemoryError(TYPED)
+
+    monkeypatch.setattr(session.Session, "settings", property(load))
+    status, out, err = colibri("list-tenants", *flags)
+    assert status == 10
+    assert "colibri: busy: " in err
     assert TYPED not in out + err

@@ -12,7 +12,7 @@ import pytest
 from tests.kit.arena import is_root
 from tests.kit.cli import Cli
 from vault_svc.adapters.delivery import ConfinedDelivery
-from vault_svc.adapters.registry.store import SqlRegistry
+from vault_svc.adapters.registry.writes import TenantWrites
 from vault_svc.hazmat import confine, confine_files, confine_stage
 
 KEY = "-----BEGIN KEY-----\n'\"$x`\\\n-----END KEY-----"  # secret set takes one final newline off
@@ -325,7 +325,7 @@ def test_a_set_without_its_receipt_is_adopted_and_synced_first(acme, monkeypatch
     acme.must("provision", "acme")
     put(acme, "API_KEY", "second")
     with monkeypatch.context() as patch:
-        patch.setattr(SqlRegistry, "commit", _dies)
+        patch.setattr(TenantWrites, "commit", _dies)
         assert acme.run("provision", "acme").status == 1
     before, synced, sync = identities(acme), [], os.fsync
 
