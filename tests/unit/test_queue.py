@@ -54,10 +54,12 @@ def _forever(_: Sequence[bytes]) -> list[bytes]:
 
 def test_those_who_wait_are_served_in_one_go_each_with_its_own_answer(queue):
     rounds: list[int] = []
+    leading = threading.Event()
 
     def serve(asked: Sequence[bytes]) -> list[bytes]:
         rounds.append(len(asked))
         if len(rounds) == 1:  # the first holds the others up until all of them wait
+            leading.set()
             _until(lambda: len(_names(queue, ".ask")) == 10)
         return _echo(asked)
 
@@ -69,6 +71,7 @@ def test_those_who_wait_are_served_in_one_go_each_with_its_own_answer(queue):
     threads = [threading.Thread(target=one, args=(number,)) for number in range(10)]
     for thread in threads:
         thread.start()
+        assert leading.wait(PATIENCE)  # who starts beside the first may be in its round
     for thread in threads:
         thread.join()
     assert answers == {number: b"answer to %d" % number for number in range(10)}
