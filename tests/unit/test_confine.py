@@ -119,7 +119,7 @@ def test_name_that_appears_between_look_and_link_is_displaced_not_followed(ready
 
 @pytest.mark.parametrize("kind", ["fifo", "symlink", "file", "missing"])
 def test_file_swapped_between_look_and_open_is_looked_at_again(ready, kind, monkeypatch):
-    arena, real, looks = ready.arena, confine.look, []
+    arena, real, looks = ready.arena, confine_stage.look, []
     arena.file(arena.env, content=b"before\n")
 
     def look(parent, name):
@@ -135,7 +135,7 @@ def test_file_swapped_between_look_and_open_is_looked_at_again(ready, kind, monk
                 arena.file(arena.env, content=b"after\n")
         return seen
 
-    monkeypatch.setattr(confine, "look", look)
+    monkeypatch.setattr(confine_stage, "look", look)
     found = ready.inspect()
     assert (found.kind, found.content) == (kind, b"after\n" if kind == "file" else None)
     assert len(looks) == 2

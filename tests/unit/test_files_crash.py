@@ -132,6 +132,44 @@ def test_cut_short_anywhere_every_file_is_whole_and_the_next_run_repairs(
 
 
 @pytest.mark.parametrize("walk", ["openat2", "portable"])
+@pytest.mark.parametrize("form", ["file", "files"])
+def test_new_parents_cut_short_anywhere_are_their_owners_and_nothing_is_left(
+    arena, monkeypatch, walk, form
+):
+    delivery, jail, points = arena.delivery(walk, create_parents=True), JailRoot(str(arena.root)), 0
+    top = arena.home / "new"
+
+    def place() -> None:
+        where = ("home", "new", "deeper", "secrets")
+        if form == "file":
+            delivery.place(jail, where, b"x", arena.owner)
+        else:
+            delivery.place_files(jail, where, NEW, arena.owner)
+
+    while True:
+        shutil.rmtree(top, ignore_errors=True)
+        try:
+            with cut(monkeypatch, points):
+                place()
+        except Killed:
+            assert strangers(top, arena.owner.uid) == [], points
+            place()
+            assert strangers(top, arena.owner.uid) == [], points
+            assert [str(path) for path in arena.home.rglob(".colibri-*")] == [], points
+            points += 1
+            continue
+        break
+    assert points >= FLOOR
+
+
+def strangers(top: Path, owner: int) -> list[str]:
+    """Name what has its own name already and is not its owner's."""
+    there = [top, *top.rglob("*")] if top.exists() else []
+    named = [path for path in there if not path.name.startswith(".colibri-")]
+    return [str(path) for path in named if path.stat().st_uid != owner]
+
+
+@pytest.mark.parametrize("walk", ["openat2", "portable"])
 def test_a_removal_cut_short_anywhere_is_finished_by_the_next(arena, monkeypatch, walk):
     ground, points = Ground(arena, walk), 0
     while True:

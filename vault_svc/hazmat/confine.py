@@ -129,19 +129,9 @@ def opened(root: Root, directories: Sequence[str], flags: int) -> Iterator[int]:
         os.close(fd)
 
 
-def look(parent: int, name: str) -> os.stat_result | None:
-    """Return what stands at name without opening or following it; None if nothing does."""
-    try:
-        return os.stat(name, dir_fd=parent, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise refusal(error, name) from None
-
-
 def inspect_at(root: Root, parent: int, name: str, max_bytes: int) -> Found:
     """Return what stands at name in an open directory; raise Refused."""
-    before = look(parent, name)
+    before = staging.look(parent, name)
     if before is None:
         return Found("missing")
     if not stat.S_ISREG(before.st_mode):
@@ -216,7 +206,7 @@ def _place_at(root: Root, parent: int, path: Sequence[str], wanted: staging.Want
 
 def displaceable(parent: int, name: str) -> str:
     """Name what a rename would displace; a directory is never removed."""
-    before = look(parent, name)
+    before = staging.look(parent, name)
     if before is None:
         return "missing"
     if stat.S_ISDIR(before.st_mode):
@@ -262,7 +252,7 @@ def _remove_once(root: Root, directories: Sequence[str], name: str, seen: list[s
             unlink(parent, name)
         os.fsync(parent)
     with opened(root, directories, SEARCH) as parent:
-        if look(parent, name) is not None:
+        if staging.look(parent, name) is not None:
             raise Refused(Reason.TAMPERED, name, detail="it came back")
 
 

@@ -21,13 +21,13 @@ from vault_svc.domain.receipt import Found, Owner, Placed
 from vault_svc.hazmat import confine
 from vault_svc.hazmat import confine_stage as staging
 from vault_svc.hazmat.confine_error import Reason, Refused, refusal
-from vault_svc.hazmat.confine_make import give, make_directory, make_parents
+from vault_svc.hazmat.confine_make import make_directory, make_parents
 from vault_svc.hazmat.confine_walk import LISTABLE, SEARCH, Root, kind_of
 from vault_svc.hazmat.mounts import mount_id
 
 MAX_STAGED: Final = 64
 """Files that are open at once, and wait for each other before they get their names."""
-_OTHERS: Final = 0o077
+_OTHERS_ENTER: Final = 0o011
 _OTHERS_WRITE: Final = 0o022
 # What the walk says of a directory that was one a moment ago.
 _SWAPPED: Final = frozenset({Reason.SYMLINK, Reason.NOT_A_DIRECTORY, Reason.MISSING})
@@ -135,7 +135,7 @@ def _opened(root: Root, parts: Sequence[str], flags: int) -> Iterator[int]:
 
 def _inspect_once(root: Root, parts: Sequence[str], names: Sequence[str], limit: int) -> Found:
     with confine.opened(root, parts[:-1], SEARCH) as parent:
-        before = confine.look(parent, parts[-1])
+        before = staging.look(parent, parts[-1])
     if before is None:
         return Found("missing", files={})
     if not stat.S_ISDIR(before.st_mode):
@@ -165,28 +165,15 @@ def _have_directory(root: Root, parts: Sequence[str], owner: Owner, seen: list[s
     """Make the directory if there is none, in place of whatever is none; say whether it is new."""
     with confine.opened(root, parts[:-1], LISTABLE) as parent:
         confine.check_parent(root, parent, owner, "/".join(parts[:-1]))
-        before = confine.look(parent, parts[-1])
+        before = staging.look(parent, parts[-1])
         kind = "missing" if before is None else kind_of(before.st_mode)
         seen.append(kind)
-        if before is not None and kind == "directory":
-            if before.st_uid == os.geteuid() != owner.uid and not before.st_mode & _OTHERS:
-                _finish(root, parts, owner, before)
+        if kind == "directory":
             return False
         if kind != "missing":
             _displace(parent, parts[-1])
     make_directory(root, parts, owner)
     return True
-
-
-def _finish(root: Root, parts: Sequence[str], owner: Owner, seen: os.stat_result) -> None:
-    """Give away what a crash left between making the directory and giving it away."""
-    with _opened(root, parts, LISTABLE) as inside:
-        status = os.fstat(inside)
-        if (status.st_dev, status.st_ino) != (seen.st_dev, seen.st_ino):
-            raise Refused(Reason.TAMPERED, "/".join(parts), detail="it was swapped meanwhile")
-        if os.listdir(inside):
-            raise Refused(Reason.PARENT_POLICY, "/".join(parts), detail="the owner cannot enter it")
-    give(root, parts, owner)
 
 
 def _displace(parent: int, name: str) -> None:
@@ -200,9 +187,15 @@ def _displace(parent: int, name: str) -> None:
 
 
 def _check_directory(root: Root, inside: int, owner: Owner, shown: str) -> None:
-    """Refuse a directory in which another user of the jail could replace a file."""
+    """Refuse a directory where another user of the jail could replace a file, or its own not enter.
+
+    The second can be one of ours: a tenant that moves it away while it is new gets no file in it.
+    """
     confine.check_parent(root, inside, owner, shown)
-    mode = stat.S_IMODE(os.fstat(inside).st_mode)
+    status = os.fstat(inside)
+    mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid != owner.uid and not mode & _OTHERS_ENTER:
+        raise Refused(Reason.PARENT_POLICY, shown, detail="the owner cannot enter it")
     if mode & _OTHERS_WRITE:
         raise Refused(Reason.PARENT_POLICY, shown, detail=f"its mode {mode:04o} lets others write")
 
@@ -317,21 +310,21 @@ def _check_again(
         if mount_id(again) != root.mount:
             raise Refused(Reason.TAMPERED, "/".join(parts), detail="something was mounted there")
         for name in (*there, *stale):
-            found = confine.look(again, name)
+            found = staging.look(again, name)
             if (None if found is None else _identity(found)) != there.get(name):
                 raise Refused(Reason.TAMPERED, "/".join((*parts, name)), detail="it was changed")
 
 
 def _remove_once(root: Root, parts: Sequence[str], names: Sequence[str], seen: list[str]) -> None:
     with confine.opened(root, parts[:-1], LISTABLE) as parent:
-        before = confine.look(parent, parts[-1])
+        before = staging.look(parent, parts[-1])
         if before is not None and not stat.S_ISDIR(before.st_mode):
             seen.append(kind_of(before.st_mode))
             _displace(parent, parts[-1])
             before = None
         os.fsync(parent)
         if before is None:
-            if confine.look(parent, parts[-1]) is not None:
+            if staging.look(parent, parts[-1]) is not None:
                 raise Refused(Reason.TAMPERED, "/".join(parts), detail="it came back")
             return
     with _opened(root, parts, LISTABLE) as inside:
@@ -346,7 +339,7 @@ def _empty(inside: int, names: Sequence[str], seen: list[str]) -> None:
     staging.sweep(inside, ruthless=True)
     kept = ""
     for name in names:
-        there = confine.look(inside, name)
+        there = staging.look(inside, name)
         if there is not None and stat.S_ISDIR(there.st_mode):
             kept = name
         elif there is not None:
@@ -367,7 +360,7 @@ def _drop_if_empty(root: Root, parts: Sequence[str]) -> None:
         with _opened(root, parts, SEARCH) as inside:
             ours = _identity(os.fstat(inside))
         with confine.opened(root, parts[:-1], LISTABLE) as parent:
-            found = confine.look(parent, parts[-1])
+            found = staging.look(parent, parts[-1])
             if found is not None and _identity(found) == ours:
                 os.rmdir(parts[-1], dir_fd=parent)
                 os.fsync(parent)

@@ -207,11 +207,21 @@ def is_inode(parent: int, name: str, dev: int, ino: int) -> bool:
     return (status.st_dev, status.st_ino) == (dev, ino)
 
 
+def look(parent: int, name: str) -> os.stat_result | None:
+    """Return what stands at name without opening or following it; None if nothing does."""
+    try:
+        return os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise refusal(error, name) from None
+
+
 def sweep(parent: int, *, ruthless: bool = False) -> int:
     """Unlink temporary files that a crash of ours left in parent; return how many.
 
     A live writer holds a lock on its file and is spared, unless ruthless (a removal: whatever
-    could hold a secret goes). Only regular files with our pattern are ours.
+    could hold a secret goes). Only regular files and empty directories with our pattern are ours.
     """
     with os.scandir(parent) as entries:
         seen = itertools.islice(entries, None if ruthless else SWEEP_LIMIT)
@@ -221,16 +231,27 @@ def sweep(parent: int, *, ruthless: bool = False) -> int:
 
 def _sweep_one(parent: int, name: str, *, ruthless: bool) -> bool:
     try:
-        if not stat.S_ISREG(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+        mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             return False
         if not ruthless and _is_locked(parent, name):
             return False
+        if stat.S_ISDIR(mode):
+            return _rmdir(parent, name)
         os.unlink(name, dir_fd=parent)
     except FileNotFoundError:
         return False
     except OSError as error:
         raise refusal(error, name) from None
     return True
+
+
+def _rmdir(parent: int, name: str) -> bool:
+    """Take an unfinished directory away; what has something in it is the tenant's."""
+    with contextlib.suppress(OSError):
+        os.rmdir(name, dir_fd=parent)
+        return True
+    return False
 
 
 def _is_locked(parent: int, name: str) -> bool:
