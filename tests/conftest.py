@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,12 @@ from tests.kit.places import private_directory
 
 LATER = pytest.StashKey[int]()
 ALLOWED_SKIPS = Path(__file__).with_name("allowed-skips.txt")
+
+
+def pytest_configure() -> None:
+    # A shell's `&` and nohup ignore it, and so would every process that a test interrupts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
