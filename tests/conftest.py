@@ -19,9 +19,11 @@ ALLOWED_SKIPS = Path(__file__).with_name("allowed-skips.txt")
 
 
 def pytest_configure() -> None:
-    # A shell's `&` and nohup ignore it, and so would every process that a test interrupts.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell's `&` and nohup ignore them, and so would every process that a test ends by them.
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, usual)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
