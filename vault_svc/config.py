@@ -67,6 +67,7 @@ class Settings:
     walk: str
     batch_size: int
     write_concurrency: int
+    provision_processes: int
     hook_timeout_seconds: float
     unregistered_jails: str
     second_layer: str
@@ -146,6 +147,7 @@ def _defaults(data_dir: str) -> dict[str, Any]:
         "walk": "auto",
         "batch_size": 64,
         "write_concurrency": 8,
+        "provision_processes": min(_processors(), 4),
         "hook_timeout_seconds": 60.0,
         "unregistered_jails": "start",
         "second_layer": "auto",
@@ -339,6 +341,11 @@ def _as_number(kind: type[int | float]) -> Callable[[Any], int | float]:
     return convert
 
 
+def _processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _checked(settings: Settings) -> Settings:
     _check_paths(settings)
     for field in fields(Settings):
@@ -385,6 +392,7 @@ def _check_number(name: str, value: Any) -> None:
         return
     # The owner 2**32 - 1 is what chown(2) takes for "leave it as it is".
     least, most = (0, 2**32 - 2) if "owner" in name else (1, 2**40)
+    most = 64 if name == "provision_processes" else most
     if not least <= value <= most:  # nor is NaN
         raise _wrong(f"setting '{name}' is not from {least} to {most}", "leave it out")
 

@@ -6,7 +6,8 @@ checked against it by a test.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 
 class Code(NamedTuple):
@@ -124,6 +125,10 @@ class ColibriError(Exception):
         self.hint = hint or HINTS.get(code, "")
         self.tenant = tenant
         self.definition = CODES[code]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to make it again in another process."""
+        return partial(ColibriError, hint=self.hint, tenant=self.tenant), (self.code, self.message)
 
     @property
     def status(self) -> int:

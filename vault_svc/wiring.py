@@ -6,7 +6,7 @@ Everything is built when first asked for, so that a command pays only for what i
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from vault_svc.adapters.sources.vault.source import VaultSource
     from vault_svc.adapters.sources.vaultwarden.admin import VaultwardenAdmin
     from vault_svc.adapters.sources.vaultwarden.source import VaultwardenSource
+    from vault_svc.domain.plan import Outcome
     from vault_svc.domain.secret import SecretValue
+    from vault_svc.domain.tenant import Tenant
     from vault_svc.ports.audit_log import AuditLog
     from vault_svc.ports.credential_store import CredentialStore, HostKeys
     from vault_svc.ports.delivery import Delivery
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from vault_svc.ports.secret_source import SecretSource, SecretWriter
     from vault_svc.ports.source_admin import SourceAdmin, SourcePolicies
     from vault_svc.services.audit import Auditing
+    from vault_svc.services.batch import Options
     from vault_svc.services.context import Context
     from vault_svc.services.doctor import Doctor
     from vault_svc.services.hook import Hook
@@ -97,7 +100,18 @@ class Services:
         """Provision."""
         from vault_svc.services.provision import Provisioner
 
-        return Provisioner(self._context)
+        return Provisioner(self._context, self._apart)
+
+    def _apart(self, parts: Sequence[Sequence[Tenant]], options: Options) -> Iterator[Outcome]:
+        """Deliver to each part in a process with connections of its own."""
+        from vault_svc.hazmat.forked import spread
+
+        def deliver(part: Sequence[Tenant]) -> Iterator[Outcome]:
+            services = Services(self.settings)
+            yield from services.provisioner.part(part, options)
+            services.close()
+
+        return spread(parts, deliver)
 
     @cached_property
     def hook(self) -> Hook:

@@ -11,7 +11,7 @@ import pytest
 from tests.kit.cli import Cli
 from vault_svc.adapters.registry.lazy import LazyRegistry
 from vault_svc.errors import ColibriError
-from vault_svc.hazmat import confine, confine_stage
+from vault_svc.hazmat import confine_stage
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def generation(cli: Cli, tenant: str) -> int:
     return found
 
 
-@pytest.mark.parametrize(("module", "name"), [(confine_stage, "sweep"), (confine, "look")])
+@pytest.mark.parametrize(("module", "name"), [(confine_stage, "sweep"), (confine_stage, "look")])
 def test_a_disk_that_fails_anywhere_is_one_tenants_failure(
     two: Cli, monkeypatch: pytest.MonkeyPatch, module: Any, name: str
 ) -> None:

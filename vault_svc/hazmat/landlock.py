@@ -7,11 +7,11 @@ What Landlock does not govern (chmod, chown, times, attributes by path) the desc
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import errno
 import os
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -87,6 +87,8 @@ def within(directory: int, act: Callable[[], T]) -> T:
     """
     made: list[T] = []
     failed: list[BaseException] = []
+    over = _thread.allocate_lock()
+    over.acquire()
 
     def confined() -> None:
         try:
@@ -94,13 +96,28 @@ def within(directory: int, act: Callable[[], T]) -> T:
             made.append(act())
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
             failed.append(error)
+        finally:
+            over.release()
 
-    thread = threading.Thread(target=confined, name="confined-writer")
-    thread.start()
-    thread.join()
+    # Not threading.Thread: its book-keeping costs more than all of this thread's own work.
+    _thread.start_new_thread(confined, ())
+    _wait_for(over)
     if failed:
         raise failed[0]
     return made[0]
+
+
+def _wait_for(over: _thread.LockType) -> None:
+    """Wait even if a signal's handler raises: the thread works with descriptors of ours."""
+    interrupted: BaseException | None = None
+    while True:
+        try:
+            over.acquire()
+            break
+        except BaseException as error:  # noqa: BLE001 - raised again when the thread is done
+            interrupted = error
+    if interrupted is not None:
+        raise interrupted
 
 
 def _restrict(directory: int) -> None:

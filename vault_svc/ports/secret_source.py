@@ -25,6 +25,11 @@ class SecretSource(Protocol):
         """Whether `resolve` makes use of a ref's `delivered`: finding it out costs a look."""
         ...
 
+    @property
+    def divisible(self) -> bool:
+        """Whether several processes may ask for a part each, at no more cost than one for all."""
+        ...
+
     def locate(self, name_or_id: str) -> CollectionRef:
         """Return the one collection with exactly this name or id.
 

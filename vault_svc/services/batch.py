@@ -7,7 +7,6 @@ Decision 12: the intents of a batch are synced once before its first write, rece
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -20,7 +19,7 @@ from vault_svc.domain.tenant import Action, Tenant, next_status
 from vault_svc.errors import ColibriError
 from vault_svc.ports.delivery import Delivery, JailRoot
 from vault_svc.ports.secret_source import Answer
-from vault_svc.services import outdated, standing
+from vault_svc.services import atonce, outdated, standing
 from vault_svc.services.agreement import delivered_revision
 from vault_svc.services.context import Context
 
@@ -217,15 +216,9 @@ class Batch:
                 job.error = error.for_tenant(job.tenant.tenant_id)
 
     def _place(self, writes: Sequence[_Job], delivery: Delivery) -> None:
-        """Write every job's file; several at once, so that one slow disk sync delays no other."""
-        place = partial(self._place_one, delivery)
-        workers = min(self._context.settings.write_concurrency, len(writes))
-        if workers <= 1:
-            for job in writes:
-                place(job)
-            return
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(place, writes))
+        """Write every job's file; one slow disk sync delays no other."""
+        at_once = self._context.settings.write_concurrency
+        atonce.each(writes, partial(self._place_one, delivery), at_once=at_once)
 
     def _settle(self, adopted: Sequence[_Job]) -> None:
         """A receipt outlives a power cut, so what it says must be on the disk first."""

@@ -19,12 +19,18 @@ from vault_svc.services.batch import Batch, Options, failed
 from vault_svc.services.context import Context, reference
 from vault_svc.services.leasing import Leasing, Work
 
+Apart = Callable[[Sequence[Sequence[Tenant]], Options], Iterator[Outcome]]
+
 
 @dataclass(frozen=True, slots=True)
 class Provisioner:
-    """Delivers one tenant, or all of this host's, each on its own (rule 6)."""
+    """Delivers one tenant, or all of this host's, each on its own (rule 6).
+
+    apart serves parts of many tenants, a process each.
+    """
 
     context: Context
+    apart: Apart | None = None
 
     def one(self, tenant_id: str, options: Options) -> Outcome:
         """Deliver one tenant; raise what stops it, `no_collection` for a row without a bucket."""
@@ -55,7 +61,7 @@ class Provisioner:
                 yield failed(tenant_id, error)
             else:
                 ready.append(row)
-        yield from self._patiently(ready, options)
+        yield from self.listed(ready, options)
 
     def everyone(self, options: Options) -> Iterator[Outcome]:
         """Deliver every tenant of this host that is not suspended or offboarded.
@@ -76,14 +82,51 @@ class Provisioner:
         yield from (Outcome(tenant_id, "no_jail") for tenant_id in sorted(resting))
         rows = [row for row in rows if row.tenant_id not in resting]
         unchanged = 0
-        for outcome in self._patiently(rows, options):
+        for outcome in self._spread(rows, options):
             unchanged += outcome.result == "unchanged"
             yield outcome
         if unchanged and not options.dry_run:
             self.context.record(Event.UNCHANGED_SUMMARY, unchanged=unchanged)
 
-    def _patiently(self, rows: Sequence[Tenant], options: Options) -> Iterator[Outcome]:
-        """Deliver rows source by source, and those that were busy once more at the end."""
+    def _spread(self, rows: Sequence[Tenant], options: Options) -> Iterator[Outcome]:
+        """Deliver to many in parts, where their source can be asked in parts."""
+        parts = self._parts(rows)
+        missing = {row.tenant_id for part in parts for row in part}
+        here = [row for row in rows if row.tenant_id not in missing]
+        for outcome in self.apart(parts, options) if self.apart and parts else ():
+            missing.discard(outcome.tenant_id)
+            yield outcome
+        yield from (failed(tenant_id, _ended(tenant_id)) for tenant_id in sorted(missing))
+        yield from self.listed(here, options)
+
+    def _parts(self, rows: Sequence[Tenant]) -> list[list[Tenant]]:
+        sources = {name for name in {row.source for row in rows} if self._divisible(name)}
+        split = sorted((row for row in rows if row.source in sources), key=_by_source)
+        settings = self.context.settings
+        number = min(settings.provision_processes, len(split) // (2 * settings.batch_size))
+        if number <= 1 or self.apart is None:
+            return []
+        size = -(-len(split) // number)
+        return [split[start : start + size] for start in range(0, len(split), size)]
+
+    def part(self, rows: Sequence[Tenant], options: Options) -> Iterator[Outcome]:
+        """Deliver to rows in a process made for them; whatever goes wrong is told by name."""
+        left = {row.tenant_id for row in rows}
+        try:
+            for outcome in self.listed(rows, options):
+                left.discard(outcome.tenant_id)
+                yield outcome
+        except ColibriError as error:
+            yield from (failed(tenant_id, error) for tenant_id in sorted(left))
+
+    def _divisible(self, source: str) -> bool:
+        try:
+            return self.context.source(source).divisible
+        except ColibriError:  # its tenants fail with it, each by name
+            return False
+
+    def listed(self, rows: Sequence[Tenant], options: Options) -> Iterator[Outcome]:
+        """Deliver to rows as listed, source by source; those that were busy come last."""
         busy = []
         for _source, group in groupby(sorted(rows, key=_by_source), key=lambda row: row.source):
             for outcome in self._source_group(list(group), options, until=0.0):
@@ -283,6 +326,15 @@ def _unanswered(row: Tenant) -> ColibriError:
         "source_incomplete",
         f"source '{row.source}' gave no answer for collection '{row.collection}'",
         hint="run it again; nothing was changed",
+    )
+
+
+def _ended(tenant_id: str) -> ColibriError:
+    return ColibriError(
+        "busy",
+        f"the process that was at work on tenant '{tenant_id}' was ended from outside",
+        hint="see whether the host is out of memory, then run it again",
+        tenant=tenant_id,
     )
 
 

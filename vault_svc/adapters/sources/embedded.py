@@ -32,6 +32,7 @@ class EmbeddedSource:
 
     name = "embedded"
     tells_unchanged = False  # the revision is inside the sealed file
+    divisible = True
 
     def __init__(
         self,

@@ -46,6 +46,11 @@ class VaultSource:
         """Whether a collection can be told to be unchanged without reading it: by its metadata."""
         return True
 
+    @property
+    def divisible(self) -> bool:
+        """Whether several processes may ask for parts: no, one governor guards the server."""
+        return False
+
     def locate(self, name_or_id: str) -> CollectionRef:
         """Return the collection of this name or id, if the server has it."""
         found = self.collections()

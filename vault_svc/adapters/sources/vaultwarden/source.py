@@ -40,6 +40,11 @@ class VaultwardenSource:
         """Whether a collection can be told to be unchanged without reading it: no."""
         return False
 
+    @property
+    def divisible(self) -> bool:
+        """Whether several processes may ask for parts: no, each would unlock and sync."""
+        return False
+
     def locate(self, name_or_id: str) -> CollectionRef:
         """Return the one collection of exactly this name, or of this id."""
         content = self.content(items=False)
