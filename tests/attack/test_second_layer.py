@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import signal
 import stat
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,28 @@ def within(top: Path, act):
         return landlock.within(fd, act)
     finally:
         os.close(fd)
+
+
+def test_an_interruption_waits_for_the_thread(place):
+    """It works with descriptors that whoever waits closes on the way out."""
+    done: list[bool] = []
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def act() -> None:
+        time.sleep(0.3)
+        done.append(True)
+
+    before = signal.signal(signal.SIGALRM, stopped)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            within(place, act)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert done == [True]
 
 
 MISTAKES = {

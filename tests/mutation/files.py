@@ -5,10 +5,29 @@ from __future__ import annotations
 from tests.mutation.runner import Mutation
 
 ATTACK = "tests/attack/test_files.py::"
+CRASH = "tests/unit/test_files_crash.py::"
 DELIVERY = "tests/unit/test_files_delivery.py::"
 WRITE = "vault_svc/hazmat/confine_files.py"
 
 FILES = (
+    Mutation(
+        "directory named before it is finished",
+        "vault_svc/hazmat/confine_make.py",
+        "        _give(fd, owner)\n        _name(parent.fd, temporary, name)\n",
+        "        _name(parent.fd, temporary, name)\n        _give(fd, owner)\n",
+        (CRASH + "test_new_parents_cut_short_anywhere_are_their_owners_and_nothing_is_left",),
+        "a crash would leave a directory that its owner cannot enter",
+        root=True,
+    ),
+    Mutation(
+        "directory that its owner cannot enter taken for good",
+        WRITE,
+        "    if status.st_uid != owner.uid and not mode & _OTHERS_ENTER:\n",
+        "    if False:\n",
+        (ATTACK + "test_roots_own_closed_directory_gets_no_file_that_its_owner_cannot_reach",),
+        "delivered, but nobody could read it",
+        root=True,
+    ),
     Mutation(
         "secret that left the collection stays",
         WRITE,

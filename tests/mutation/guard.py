@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 
-def pytest_configure() -> None:
+
+def pytest_configure(config: pytest.Config) -> None:
     import cli.app
     import vault_svc.errors
 
+    config.addinivalue_line("markers", "xdist_group: of the plugin that is left out here")
     tree = Path(os.environ["COLIBRI_MUTATED_TREE"])
     for module in (cli.app, vault_svc.errors):
         if not Path(module.__file__).is_relative_to(tree):

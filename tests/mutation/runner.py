@@ -84,11 +84,13 @@ class Copy:
     def run(self, tests: Sequence[str]) -> tuple[int, str]:
         """Run tests in the copy; return pytest's exit status (FAILED for a hang) and words."""
         command = [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=line"]
+        command += ["-p", "pytest_timeout"]
         command += ["-p", "tests.mutation.guard", f"--timeout={SECONDS // 2}"]
         # One failure of many parameters is enough, but each named test must have one.
         command += ["--maxfail=1"] if len(tests) == 1 else []
         environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COLIBRI_"))}
         environ |= {"PYTHONPATH": str(self.tree), "COLIBRI_MUTATED_TREE": str(self.tree)}
+        environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # half of a quick run
         environ.pop("PYTHONDONTWRITEBYTECODE", None)
         try:
             done = subprocess.run(

@@ -10,6 +10,7 @@ from tests.mutation.containers import CONTAINERS
 from tests.mutation.files import FILES
 from tests.mutation.hook import HOOK
 from tests.mutation.leases import LEASES
+from tests.mutation.order import ORDER
 from tests.mutation.runner import Mutation
 from tests.mutation.vault import VAULT
 from tests.mutation.vaultwarden import VAULTWARDEN
@@ -171,7 +172,7 @@ CONFINEMENT = (
     ),
     Mutation(
         "symlink at the name inspected through",
-        WRITE,
+        STAGE,
         "return os.stat(name, dir_fd=parent, follow_symlinks=False)",
         "return os.stat(name, dir_fd=parent)",
         (STATIC + "test_a1_a2_symlink_at_the_name_is_removed_and_its_target_untouched",),
@@ -734,5 +735,6 @@ MUTATIONS = (
     *HOOK,
     *CONTAINERS,
     *LEASES,
+    *ORDER,
     *VAULT,
 )

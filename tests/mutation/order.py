@@ -1,0 +1,78 @@
+"""Mutations of what comes first: the log before the act, the log before an older registry."""
+
+from __future__ import annotations
+
+from tests.mutation.runner import Mutation
+
+ACTS = "tests/unit/test_order_of_acts.py::"
+OLDER = "tests/unit/test_outdated_registry.py::"
+OUTDATED = "vault_svc/services/outdated.py"
+
+ORDER = (
+    Mutation(
+        "collection changed before it is announced",
+        "vault_svc/services/secrets.py",
+        "self.context.record(Event.WILL_CHANGE_COLLECTION, collection=collection, **named)",
+        "pass",
+        (ACTS + "test_a_collection_is_announced_before_it_is_changed",),
+        "a change that a cut log does not have",
+    ),
+    Mutation(
+        "row changed before the log is looked at",
+        "vault_svc/services/removal.py",
+        "            self.context.audit.ready()\n",
+        "            pass\n",
+        (ACTS + "test_a_cut_log_keeps_everything_as_it_is",),
+        "a tenant let in again that no line tells of",
+    ),
+    Mutation(
+        "older registry believed",
+        OUTDATED,
+        "    if not head or not remembered or head.seq <= remembered.seq:\n",
+        "    if True:\n",
+        (OLDER + "test_who_was_ended_since_stays_so",),
+        "a registry put back alone would bring a revoked secret back",
+    ),
+    Mutation(
+        "resumption forgotten with the older registry",
+        OUTDATED,
+        "            found.pop(tenant_id, None)\n",
+        "            pass\n",
+        (OLDER + "test_who_was_resumed_since_is_delivered",),
+        "whoever was let in again would stay out",
+    ),
+    Mutation(
+        "line written over what an older registry forgot",
+        "vault_svc/services/context.py",
+        "        outdated.closed(self)\n",
+        "",
+        (OLDER + "test_no_other_command_makes_it_forgotten",),
+        "one more line, and nobody would look again",
+    ),
+    Mutation(
+        "tenants of a process that ended not missed",
+        "vault_svc/services/provision.py",
+        "            missing.discard(outcome.tenant_id)\n",
+        "            missing.clear()\n",
+        (
+            "tests/cli/test_processes.py::test_who_misses_its_answer_is_told_so_and_the_next_run_mends_it",
+        ),
+        "a run that lost tenants would end with 0",
+    ),
+    Mutation(
+        "processes outlive the one that made them",
+        "vault_svc/hazmat/forked.py",
+        "            tie()\n",
+        "",
+        ("tests/unit/test_forked.py::test_when_we_are_killed_so_are_they",),
+        "a run that was killed would go on delivering",
+    ),
+    Mutation(
+        "interrupted while the confined thread works",
+        "vault_svc/hazmat/landlock.py",
+        "            interrupted = error\n",
+        "            raise\n",
+        ("tests/attack/test_second_layer.py::test_an_interruption_waits_for_the_thread",),
+        "its descriptors would be closed, and their numbers given to something else",
+    ),
+)
