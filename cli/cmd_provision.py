@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from vault_svc.ports.registry import TenantReader
     from vault_svc.services.verify import Finding
 
+_REDRAW_SECONDS = 0.1
 SomeId = Annotated[str | None, typer.Argument(metavar="TENANT", help="The tenant's id.")]
 Everyone = Annotated[bool, typer.Option("--all", help="Every tenant of this host.")]
 
@@ -178,11 +180,16 @@ def _progress(total: int) -> Iterator[Any]:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("provisioning", total=total)
+    # No thread that draws: the run may fork.
+    with Progress(console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
+        task, drawn = bar.add_task("provisioning", total=total), 0.0
 
         def advance(outcome: Outcome) -> Outcome:
+            nonlocal drawn
             bar.advance(task)
+            if time.monotonic() > drawn + _REDRAW_SECONDS:
+                bar.refresh()
+                drawn = time.monotonic()
             return outcome
 
         yield advance

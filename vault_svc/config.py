@@ -147,7 +147,7 @@ def _defaults(data_dir: str) -> dict[str, Any]:
         "walk": "auto",
         "batch_size": 64,
         "write_concurrency": 8,
-        "provision_processes": min(_processors(), 4),
+        "provision_processes": min(2 * _processors(), 4),
         "hook_timeout_seconds": 60.0,
         "unregistered_jails": "start",
         "second_layer": "auto",

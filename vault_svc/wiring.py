@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,12 +107,15 @@ class Services:
         """Deliver to each part in a process with connections of its own."""
         from vault_svc.hazmat.forked import spread
 
-        def deliver(part: Sequence[Tenant]) -> Iterator[Outcome]:
+        def deliver(part: Sequence[Tenant]) -> Iterator[Sequence[Outcome]]:
             services = Services(self.settings)
-            yield from services.provisioner.part(part, options)
+            outcomes = services.provisioner.part(part, options)
+            while batch := list(islice(outcomes, self.settings.batch_size)):
+                yield batch
             services.close()
 
-        return spread(parts, deliver)
+        for batch in spread(parts, deliver):
+            yield from batch
 
     @cached_property
     def hook(self) -> Hook:

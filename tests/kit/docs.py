@@ -17,7 +17,7 @@ BY_ACCOUNT = {
     "host": "the host's name",
     "default_owner_uid": "1000 as root, else your own",
     "default_owner_gid": "1000 as root, else your own",
-    "provision_processes": "one a processor, at most 4",
+    "provision_processes": "two a processor, at most 4",
     "daemon_data_dir": "`/var/lib/colibri`",
 }
 

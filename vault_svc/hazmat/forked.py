@@ -6,6 +6,7 @@ runs what it is given and nothing after it, and leaves without our exit handlers
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -70,6 +71,7 @@ def _fork(
             tie()
             for each in (reader, *others):
                 each.close()
+            gc.freeze()  # what is here already stays shared, and is not searched again
             for result in act(part):
                 writer.send(result)
         finally:
