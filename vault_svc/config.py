@@ -68,6 +68,8 @@ class Settings:
     batch_size: int
     write_concurrency: int
     provision_processes: int
+    reload_command: str
+    reload_timeout_seconds: float
     hook_timeout_seconds: float
     unregistered_jails: str
     second_layer: str
@@ -148,6 +150,8 @@ def _defaults(data_dir: str) -> dict[str, Any]:
         "batch_size": 64,
         "write_concurrency": 8,
         "provision_processes": min(2 * _processors(), 4),
+        "reload_command": "",
+        "reload_timeout_seconds": 10.0,
         "hook_timeout_seconds": 60.0,
         "unregistered_jails": "start",
         "second_layer": "auto",
@@ -358,6 +362,8 @@ def _checked(settings: Settings) -> Settings:
         raise _wrong("setting 'second_layer' takes auto, require or off", "leave it out")
     if settings.unregistered_jails not in {"start", "refuse"}:
         raise _wrong("setting 'unregistered_jails' takes start or refuse", "leave it out")
+    if settings.reload_command and not Path(settings.reload_command).is_absolute():
+        raise _wrong("setting 'reload_command' is not an absolute path", "write the whole path")
     _check_engines(settings)
     if settings.db_url and not settings.db_url.startswith(_DATABASES):
         raise _wrong(

@@ -301,6 +301,7 @@ class Services:
         from vault_svc.adapters.clock import SystemClock
         from vault_svc.adapters.locks import FileLocks
         from vault_svc.adapters.registry.lease_book import RegistryLeases
+        from vault_svc.adapters.reload import ReloadProgram
         from vault_svc.adapters.sources.sealed_tokens import SealedFileTokens
         from vault_svc.services.context import Context
 
@@ -320,6 +321,9 @@ class Services:
             leases=RegistryLeases(self._registry),
             lease_tokens=SealedFileTokens(lambda: self._embedded.store),
             lease_source=lambda: self._lease_source,
+            reloader=ReloadProgram(
+                self.settings.reload_command, self.settings.reload_timeout_seconds
+            ),
         )
 
     @cached_property

@@ -75,4 +75,12 @@ ORDER = (
         ("tests/attack/test_second_layer.py::test_an_interruption_waits_for_the_thread",),
         "its descriptors would be closed, and their numbers given to something else",
     ),
+    Mutation(
+        "program that others may change is run",
+        "vault_svc/hazmat/hostfiles.py",
+        '    if state.st_mode & 0o022:\n        raise _refuse(code, path, "can be written',
+        '    if False:\n        raise _refuse(code, path, "can be written',
+        ("tests/unit/test_reload.py::test_a_program_that_others_could_change_is_not_run",),
+        "whoever may write it would run what he likes as colibri's user",
+    ),
 )

@@ -17,6 +17,8 @@ class Event(StrEnum):
     WILL_DELIVER = "will_deliver"
     DELIVERED = "delivered"
     ADOPTED = "adopted"
+    RELOADED = "reloaded"
+    RELOAD_FAILED = "reload_failed"
     DELIVERY_FAILED = "delivery_failed"
     DISPLACED = "displaced"
     STARTED_REGARDLESS = "started_regardless"

@@ -174,6 +174,22 @@ def refuse_irregular(parent: int, name: str, code: str) -> None:
         raise _refuse(code, name, "is no regular file")
 
 
+def refuse_foreign_program(path: str, code: str) -> None:
+    """Raise code for a program that others could change or replace, or that is a link.
+
+    Raises FileNotFoundError where there is none.
+    """
+    parts = split(path, code)
+    with directory("/" + "/".join(parts[:-1]), code) as parent:
+        state = os.stat(parts[-1], dir_fd=parent, follow_symlinks=False)
+    if not stat.S_ISREG(state.st_mode):
+        raise _refuse(code, path, "is no regular file")
+    if state.st_uid not in {0, os.geteuid()}:
+        raise _refuse(code, path, f"belongs to uid {state.st_uid}")
+    if state.st_mode & 0o022:
+        raise _refuse(code, path, "can be written to by others", f"chmod go-w '{printable(path)}'")
+
+
 def _read_all(fd: int, name: str, code: str, max_bytes: int) -> bytes:
     content = bytearray()
     while chunk := os.read(fd, min(1 << 20, max_bytes + 1 - len(content))):

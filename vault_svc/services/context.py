@@ -20,6 +20,7 @@ from vault_svc.ports.lease_book import LeaseBook, SealedTokens
 from vault_svc.ports.lease_source import LeaseSource
 from vault_svc.ports.locks import TenantLocks
 from vault_svc.ports.registry import Registry
+from vault_svc.ports.reloader import Reloader
 from vault_svc.ports.secret_source import SecretSource
 from vault_svc.services import outdated
 
@@ -45,6 +46,7 @@ class Context:
     leases: LeaseBook
     lease_tokens: SealedTokens
     lease_source: Callable[[], LeaseSource]
+    reloader: Reloader
     announced: Mapping[str, JailRoot] = field(default_factory=dict)
 
     def agreed_root(self, tenant: Tenant) -> JailRoot:

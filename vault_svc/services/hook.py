@@ -106,7 +106,7 @@ class Hook:
         provisioner = Provisioner(replace(self.context(), announced=roots))
         found: dict[int, Outcome | ColibriError] = {}
         try:
-            for outcome in provisioner.several(list(work), Options()):
+            for outcome in provisioner.several(list(work), Options(reload=False)):
                 found[work[outcome.tenant_id][0]] = outcome.error or outcome
         except ColibriError as error:  # the registry: whoever has no outcome has this
             late = error

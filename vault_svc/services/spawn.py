@@ -149,7 +149,7 @@ class Spawner:
                 tenant=row.tenant_id,
             )
         try:
-            Provisioner(self.context).one(row.tenant_id, Options())
+            Provisioner(self.context).one(row.tenant_id, Options(reload=False))
         except ColibriError as error:
             if error.code != "no_collection":
                 raise

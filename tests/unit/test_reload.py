@@ -1,0 +1,124 @@
+"""The operator's program is told of what changed, once, without a value; the delivery stands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.kit.cli import Cli
+from vault_svc.adapters.registry.lazy import LazyRegistry
+
+
+class Told:
+    """A reload command that writes down what it was given."""
+
+    def __init__(self, cli: Cli) -> None:
+        self.path = cli.home / "reload"
+        self.log = cli.home / "told"
+        self.script(f'echo "$@" >>{self.log}; env >>{self.log}.env')
+        cli.settings["COLIBRI_RELOAD_COMMAND"] = str(self.path)
+
+    def script(self, body: str) -> None:
+        self.path.write_text(f"#!/bin/sh\n{body}\n")
+        self.path.chmod(0o755)
+
+    @property
+    def lines(self) -> list[str]:
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+
+@pytest.fixture
+def told(cli: Cli) -> Told:
+    for name in ("acme", "beta"):
+        cli.tenant(name)
+    return Told(cli)
+
+
+def _events(cli: Cli) -> list[tuple[str, str]]:
+    lines = (cli.state / "audit/audit.jsonl").read_text().splitlines()
+    said = [json.loads(line) for line in lines]
+    return [(each["event"], each["tenant"]) for each in said if "reload" in each["event"]]
+
+
+def test_it_is_told_once_of_each_change_and_of_nothing_else(cli: Cli, told: Told) -> None:
+    cli.must("provision", "acme", "--dry-run")
+    assert told.lines == []
+    cli.must("provision", "--all")
+    path = "/home/app/.env"
+    assert sorted(told.lines) == [f"acme acme 1 {path}", f"beta beta 1 {path}"]
+    cli.must("provision", "--all")
+    cli.must("verify", "--all")
+    assert len(told.lines) == 2
+    cli.must("secret", "set", "acme", "API_KEY", stdin=b"sk-live-rotated")
+    cli.must("provision", "--all")
+    assert told.lines[2:] == [f"acme acme 2 {path}"]
+    assert _events(cli) == [("reloaded", "acme"), ("reloaded", "beta"), ("reloaded", "acme")]
+    environment = Path(f"{told.log}.env").read_text()
+    assert "sk-live" not in environment
+    assert "COLIBRI" not in environment
+    cli.must("audit", "verify")
+
+
+def test_what_a_crashed_run_wrote_is_told_of_by_the_next(
+    cli: Cli, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LazyRegistry, "commit", interrupted)
+        assert cli.run("provision", "acme").status == 130
+    assert told.lines == []
+    assert cli.must("provision", "acme", "--json").json["result"] == "adopted"
+    assert told.lines == ["acme acme 1 /home/app/.env"]
+
+
+def test_no_agent_is_there_to_be_told_while_its_jail_is_made(cli: Cli, told: Told) -> None:
+    cli.must("hook", "run", "--jail", "acme", "--root", str(cli.jail_root("acme")))
+    assert (cli.jail_root("acme") / "home/app/.env").exists()
+    assert told.lines == []
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [("echo sk-live; exit 3", "ended with 3"), ("sleep 60", "did not end within 1 seconds")],
+)
+def test_what_becomes_of_it_changes_nothing_of_the_delivery(
+    cli: Cli, told: Told, body: str, why: str
+) -> None:
+    told.script(f'case $1 in acme) {body};; esac; echo "$@" >>{told.log}')
+    cli.settings["COLIBRI_RELOAD_TIMEOUT_SECONDS"] = "1"
+    done = cli.must("provision", "--all", "--json")
+    assert {item["result"] for item in done.json["items"]} == {"delivered"}
+    warnings = {item["tenant_id"]: item["warnings"] for item in done.json["items"]}
+    assert why in warnings["acme"][0]
+    assert "sk-live" not in warnings["acme"][0]
+    assert warnings["beta"] == []
+    assert told.lines == ["beta beta 1 /home/app/.env"]
+    assert sorted(_events(cli)) == [("reload_failed", "acme"), ("reloaded", "beta")]
+    assert "unchanged" in cli.must("provision", "acme").stderr
+
+
+def test_a_program_that_others_could_change_is_not_run(cli: Cli, told: Told) -> None:
+    told.path.chmod(0o777)
+    done = cli.must("provision", "acme", "--json").json
+    assert "can be written to by others" in done["warnings"][0]
+    told.path.chmod(0o755)
+    told.path.rename(told.path.with_name("real"))
+    told.path.symlink_to("real")
+    done = cli.must("provision", "beta", "--json").json
+    assert "is no regular file" in done["warnings"][0]
+    assert told.lines == []
+
+
+def test_a_program_that_is_not_there_is_a_warning_and_a_relative_one_is_refused(
+    cli: Cli, told: Told
+) -> None:
+    told.path.unlink()
+    done = cli.must("provision", "acme", "--json").json
+    assert "is not there" in done["warnings"][0]
+    cli.settings["COLIBRI_RELOAD_COMMAND"] = "reload"
+    refused = cli.run("provision", "acme")
+    assert (refused.status, refused.error["code"]) == (2, "usage")

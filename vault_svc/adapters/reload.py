@@ -1,0 +1,54 @@
+"""The port `Reloader` as a program of the operator's, run on this host with nothing of ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vault_svc.errors import ColibriError
+from vault_svc.ports.reloader import Change
+
+_MAX_OUTPUT = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadProgram:
+    """Runs `path TENANT JAIL GENERATION PATH`; path is absolute, "" for none.
+
+    It is run only while nobody but root and us can change it or replace it. It has no input, a
+    PATH and nothing else in its environment, and what it starts ends with it.
+    """
+
+    path: str
+    timeout_seconds: float
+
+    @property
+    def configured(self) -> bool:
+        """Whether the setting names a program."""
+        return bool(self.path)
+
+    def tell(self, change: Change) -> str:
+        """Run it; return why it failed in words that hold nothing it printed."""
+        # Most runs change nothing, or have nobody to tell.
+        from vault_svc.adapters.jails.programs import SYSTEM
+        from vault_svc.hazmat import hostfiles, proc
+
+        try:
+            hostfiles.refuse_foreign_program(self.path, "helper_untrusted")
+            ran = proc.run(
+                [
+                    self.path,
+                    change.tenant_id,
+                    change.jail,
+                    str(change.generation),
+                    change.path,
+                ],
+                timeout_seconds=self.timeout_seconds,
+                env={"PATH": SYSTEM},
+                max_output_bytes=_MAX_OUTPUT,
+                tied=True,
+            )
+        except FileNotFoundError:
+            return f"'{self.path}' is not there"
+        except ColibriError as error:
+            return error.message
+        return f"'{self.path}' ended with {ran.status}" if ran.status else ""

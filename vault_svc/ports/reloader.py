@@ -1,0 +1,29 @@
+"""Telling an agent that its secrets changed: the operator's own program, once a change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What changed, without a value: whose, in which jail, which generation, at which path."""
+
+    tenant_id: str
+    jail: str
+    generation: int
+    path: str
+
+
+class Reloader(Protocol):
+    """Runs what the operator wants to be run."""
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is anything to run."""
+        ...
+
+    def tell(self, change: Change) -> str:
+        """Run it for one change, bounded in time; return why it failed, "" if it did not."""
+        ...
