@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Final
 
 from vault_svc.hazmat import hostfiles
+from vault_svc.hazmat.filelock import opened_and_locked
 
 _UNSAFE: Final = "unsafe_base"
 _ASK, _ANSWER, _FRESH, _LEAD = ".ask", ".answer", ".fresh", ".lead"
@@ -59,7 +60,7 @@ class FileQueue:
     def _answered(self, parent: int, kind: str, stem: str, serve: Serve) -> bytes:
         pause = _FIRST_PAUSE
         while (said := _read(parent, stem + _ANSWER)) is None:
-            lead = _locked(parent, kind + _LEAD, os.O_RDWR | os.O_CREAT)
+            lead = opened_and_locked(parent, kind + _LEAD, os.O_RDWR | os.O_CREAT)
             if lead is None:
                 time.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
@@ -108,7 +109,7 @@ def _sweep(parent: int, kind: str) -> list[str]:
         if dot + suffix == _ANSWER and stem + _ASK not in names:
             _remove(parent, name)
         elif dot + suffix in {_ASK, _FRESH}:
-            held = _locked(parent, name, os.O_RDONLY)
+            held = opened_and_locked(parent, name)
             if held is not None:
                 for left in (name, stem + _ANSWER):
                     _remove(parent, left)
@@ -116,20 +117,6 @@ def _sweep(parent: int, kind: str) -> list[str]:
             elif dot + suffix == _ASK and stem + _ANSWER not in names:
                 waiting.append(stem)
     return waiting
-
-
-def _locked(parent: int, name: str, flags: int) -> int | None:
-    """Open and lock; None while somebody else has it, or it is gone."""
-    try:
-        fd = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(fd)
-        return None
-    return fd
 
 
 def _read(parent: int, name: str) -> bytes | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -12,6 +11,7 @@ from typing import Final
 
 from vault_svc.errors import ColibriError
 from vault_svc.hazmat import hostfiles
+from vault_svc.hazmat.filelock import opened_and_locked
 from vault_svc.ports.spawning import Held, Passing
 
 _UNSAFE: Final = "unsafe_base"
@@ -46,7 +46,7 @@ class FileSpawnRecords:
             # Under the directory's lock: nobody finds it before it is locked, or half.
             with hostfiles.locked(parent, "the spawn records", self._timeout_seconds):
                 hostfiles.replace_at(parent, name, _encoded(what))
-                fd = _locked(parent, name)
+                fd = opened_and_locked(parent, name)
             if fd is None:
                 raise ColibriError("busy", "a new spawn record is held by another process")
             try:
@@ -68,27 +68,15 @@ class FileSpawnRecords:
         with hostfiles.locked(parent, "the spawn records", self._timeout_seconds):
             hostfiles.sweep_at(parent)
             names = (name for name in sorted(os.listdir(parent)) if name.endswith(_SUFFIX))
-            held += [(name, fd) for name in names if (fd := _locked(parent, name)) is not None]
+            held += [
+                (name, fd) for name in names if (fd := opened_and_locked(parent, name)) is not None
+            ]
         try:
             for name, _ in held:
                 yield _Record(parent, name, _decoded(parent, name))
         finally:
             for _, fd in held:
                 os.close(fd)
-
-
-def _locked(parent: int, name: str) -> int | None:
-    """Open and lock a record; None while somebody else has it, or it is gone."""
-    try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(fd)
-        return None
-    return fd
 
 
 def _encoded(what: Passing) -> bytes:

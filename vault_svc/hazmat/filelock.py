@@ -34,6 +34,20 @@ def held(path: str, code: str, *, shared: bool, timeout_seconds: float) -> Itera
         os.close(descriptor)
 
 
+def opened_and_locked(parent: int, name: str, flags: int = os.O_RDONLY) -> int | None:
+    """Open a name in a directory of ours and lock it; None while somebody has it, or it is gone."""
+    try:
+        fd = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        return None
+    return fd
+
+
 def _wait(descriptor: int, kind: int, deadline: float) -> bool:
     pause = _FIRST_PAUSE
     while True:
