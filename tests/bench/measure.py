@@ -17,7 +17,10 @@ COLIBRI = str(Path(sys.executable).with_name("colibri"))
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """One process: seconds on the wall and on the processor, peak MiB, exit status."""
+    """One process and those it made: seconds, wall and processor, peak MiB, exit status.
+
+    peak: of all of them together, what they share counted once.
+    """
 
     wall: float
     cpu: float
@@ -43,13 +46,27 @@ def child(argv: Sequence[str], environ: Mapping[str, str]) -> Ran:
 
 
 def _peak(pid: int) -> float:
-    """Return a running process's peak so far, in MiB; 0 where it has ended."""
+    """Return a process's peak so far, or what it and its children have now; in MiB, 0 if ended."""
+    children = _children(pid)
+    if not children:
+        return _kilobytes(pid, "status", "VmHWM:") / 1024
+    return sum(_kilobytes(each, "smaps_rollup", "Pss:") for each in (pid, *children)) / 1024
+
+
+def _children(pid: int) -> list[int]:
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
-        return 0.0
-    found = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
-    return found[0] / 1024 if found else 0.0
+        return []
+    return [int(child) for child in found]
+
+
+def _kilobytes(pid: int, file: str, field: str) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(field)), 0)
 
 
 def interleaved(
