@@ -238,6 +238,7 @@ def lived(cli: Cli, monkeypatch) -> Cli:
 
 def live(cli: Cli, monkeypatch) -> Cli:
     """Have a host in the middle of its life, whose login to a server needs no helper."""
+    cli.settings["COLIBRI_RELOAD_COMMAND"] = "/usr/bin/true"
     cli.tenant("acme", env_path="/.env", KEY="first")
     cli.must("provision", "acme")
     cli.must("secret", "set", "acme", "KEY", stdin=b"second")

@@ -31,7 +31,11 @@ def told(context: Context, outcomes: Sequence[Outcome], jails: Mapping[str, str]
     failures: dict[str, str] = {}
 
     def tell(change: Change) -> None:
-        if why := context.reloader.tell(change):
+        try:
+            why = context.reloader.tell(change)
+        except ColibriError as error:
+            why = error.message
+        if why:
             failures[change.tenant_id] = why
 
     atonce.each(changes, tell, at_once=context.settings.write_concurrency)
