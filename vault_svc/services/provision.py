@@ -332,8 +332,8 @@ def _unanswered(row: Tenant) -> ColibriError:
 def _ended(tenant_id: str) -> ColibriError:
     return ColibriError(
         "busy",
-        f"the process that was at work on tenant '{tenant_id}' was ended from outside",
-        hint="see whether the host is out of memory, then run it again",
+        f"the process that was at work on tenant '{tenant_id}' ended before it was done",
+        hint="is the host out of memory? Run it again; provision_processes = 1 shows other causes",
         tenant=tenant_id,
     )
 
