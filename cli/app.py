@@ -21,11 +21,11 @@ from cli import (
     cmd_source,
     cmd_spawn,
     cmd_tenants,
-    faults,
     output,
     quick,
 )
 from cli.session import Session
+from vault_svc import faults
 from vault_svc.errors import CODES, ColibriError
 
 app = typer.Typer(
@@ -130,6 +130,11 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
+def _in_echo(error: OSError) -> bool:
+    """Say whether Typer could not print: help and version are its own to write."""
+    return (faults.frames(error) or ["?"])[-1].endswith(" echo")
+
+
 def _interrupted() -> ColibriError:
     return ColibriError(
         "interrupted", "stopped by the operator", hint="run it again, it goes on where it stopped"
@@ -167,7 +172,7 @@ def _unknown(words: str, hint: str) -> tuple[str, str]:
 
 def _internal(error: BaseException, *, as_json: bool, verbose: bool) -> int:
     """Report a fault by type and place only: messages and locals could hold a value."""
-    if isinstance(error, OSError) and faults.in_echo(error):
+    if isinstance(error, OSError) and _in_echo(error):
         wrapped: ColibriError = output.unwritable(error)
     else:
         wrapped = faults.internal(error)

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from cli import faults, output
+from cli import output
 from cli.bodies import outcome_body
+from vault_svc import faults
 from vault_svc.errors import ColibriError
 
 if TYPE_CHECKING:

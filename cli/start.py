@@ -36,7 +36,7 @@ def _status(session: Session, act: lean.Act) -> int:
     except KeyboardInterrupt:
         failed = _interrupted()
     except Exception as error:  # noqa: BLE001 - the last net: no traceback may show a value
-        from cli import faults
+        from vault_svc import faults
 
         failed = faults.internal(error)
     else:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from vault_svc.ports.jail_engine import JailEngine
     from vault_svc.ports.lease_source import LeaseSource
     from vault_svc.ports.registry import TenantReader
-    from vault_svc.ports.secret_source import SecretSource, SecretWriter
+    from vault_svc.ports.secret_source import Resolve, SecretSource, SecretWriter
     from vault_svc.ports.source_admin import SourceAdmin, SourcePolicies
     from vault_svc.services.audit import Auditing
     from vault_svc.services.batch import Options
@@ -103,13 +103,16 @@ class Services:
 
         return Provisioner(self._context, self._apart)
 
-    def _apart(self, parts: Sequence[Sequence[Tenant]], options: Options) -> Iterator[Outcome]:
+    def _apart(
+        self, parts: Sequence[Sequence[Tenant]], options: Options, resolve: Resolve
+    ) -> Iterator[Outcome]:
         """Deliver to each part in a process with connections of its own."""
         from vault_svc.hazmat.forked import spread
+        from vault_svc.services.provision import Provisioner
 
         def deliver(part: Sequence[Tenant]) -> Iterator[Sequence[Outcome]]:
             services = Services(self.settings)
-            outcomes = services.provisioner.part(part, options)
+            outcomes = Provisioner(services._context, resolve=resolve).part(part, options)
             while batch := list(islice(outcomes, self.settings.batch_size)):
                 yield batch
             services.close()

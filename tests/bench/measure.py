@@ -47,13 +47,22 @@ def child(argv: Sequence[str], environ: Mapping[str, str]) -> Ran:
 
 def _peak(pid: int) -> float:
     """Return a process's peak so far, or what it and its children have now; in MiB, 0 if ended."""
-    children = _children(pid)
-    if not children:
-        return _kilobytes(pid, "status", "VmHWM:") / 1024
-    return sum(_kilobytes(each, "smaps_rollup", "Pss:") for each in (pid, *children)) / 1024
+    made = children(pid)
+    return together(pid, *made) if made else high_water(pid)
 
 
-def _children(pid: int) -> list[int]:
+def high_water(pid: int) -> float:
+    """Return the most memory a process has had so far; in MiB, 0 if ended."""
+    return _kilobytes(pid, "status", "VmHWM:") / 1024
+
+
+def together(*pids: int) -> float:
+    """Return the memory of processes now, what they share counted once; in MiB."""
+    return sum(_kilobytes(each, "smaps_rollup", "Pss:") for each in pids) / 1024
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process's first thread started."""
     try:
         found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:

@@ -18,7 +18,7 @@ from typing import Self
 from unittest import mock
 
 from tests.bench import fleet
-from tests.bench.measure import COLIBRI
+from tests.bench.measure import COLIBRI, children, high_water, together
 from tests.kit import bw
 from tests.kit.bw_client import Client
 from tests.kit.vaultwarden import Double, Kdf
@@ -108,31 +108,32 @@ class Watched:
         before, ticks = time.monotonic(), 0
         while not self._done.wait(_TICK):
             now, ticks = time.monotonic(), ticks + 1
-            children = _children(pid)
-            if children:
+            parts, bw = _told_apart(pid)
+            if bw:
                 self.in_bw += now - before
             before = now
             if ticks % _LOOK == 0:  # rarely: the watcher's own work is not free on two cores
-                self._note("colibri", pid)
-                for child in children:
-                    self._note("bw", child)
+                self._note("colibri", together(pid, *parts) if parts else high_water(pid))
+                for child in bw:
+                    self._note("bw", high_water(child))
 
-    def _note(self, name: str, pid: int) -> None:
-        try:
-            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        except OSError:
-            return
-        for line in lines:
-            if line.startswith("VmHWM:"):
-                self.peaks[name] = max(self.peaks.get(name, 0.0), int(line.split()[1]) / 1024)
+    def _note(self, name: str, size: float) -> None:
+        self.peaks[name] = max(self.peaks.get(name, 0.0), size)
 
 
-def _children(pid: int) -> list[int]:
+def _told_apart(pid: int) -> tuple[list[int], list[int]]:
+    """Return colibri's children that run colibri itself, and the others."""
+    program, parts, others = _program(pid), [], []
+    for child in children(pid):
+        (parts if _program(child) == program else others).append(child)
+    return parts, others
+
+
+def _program(pid: int) -> str:
     try:
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return os.readlink(f"/proc/{pid}/exe")
     except OSError:
-        return []
-    return [int(word) for word in text.split()]
+        return ""
 
 
 def naive(made: Organisation) -> float:

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.kit.cli import INSTALLED, Cli
+from vault_svc.adapters.locks import FileLocks
 from vault_svc.hazmat import forked
+from vault_svc.services.batch import Batch
 
 TENANTS = 13
 
@@ -107,6 +109,47 @@ def test_who_misses_its_answer_is_told_so_and_the_next_run_mends_it(
     assert all(path.read_bytes() for path in fleet.values())
     cli.must("verify", "--all")
     cli.must("audit", "verify")
+
+
+def test_a_fault_of_ours_in_a_part_is_told_as_one(cli, fleet, monkeypatch) -> None:
+    """By type and place: what it says could hold a value."""
+    here, real = os.getpid(), Batch.run
+
+    def broken(batch, work, **more):
+        if os.getpid() != here and any(known.tenant.tenant_id == "t05" for known, _ in work):
+            raise RuntimeError("a value")
+        return real(batch, work, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Batch, "run", broken)
+        done = cli.run("provision", "--all", "--json")
+    assert done.status == 9
+    errors = {i["tenant_id"]: i["error"] for i in done.json["items"] if i["result"] == "failed"}
+    assert errors["t05"]["code"] == "internal"
+    assert "RuntimeError at test_processes.py" in errors["t05"]["message"]
+    assert "a value" not in done.text + done.stderr
+    assert {"t00", "t12"}.isdisjoint(errors)
+    assert "delivered" in _results(cli).values()
+
+
+def test_who_is_busy_is_waited_for_when_all_else_is_done(cli, fleet, parts) -> None:
+    locks = FileLocks(str(cli.state / "provision.lock"), timeout_seconds=1)
+    order = []
+    with locks.hold("t05"):
+        cli.settings["COLIBRI_LOCK_TIMEOUT_SECONDS"] = "30"
+        ours = subprocess.Popen(
+            [str(INSTALLED), "provision", "--all", "--json"],
+            env=cli.environment,
+            stdout=subprocess.PIPE,
+        )
+        while len(order) < TENANTS - 1:
+            order += [n for n, path in fleet.items() if path.exists() and n not in order]
+            assert ours.poll() is None
+        assert not fleet["t05"].exists()
+    told = json.loads(ours.communicate(timeout=60)[0])["items"]
+    assert {item["tenant_id"]: item["result"] for item in told} == dict.fromkeys(fleet, "delivered")
+    assert ours.returncode == 0
+    assert fleet["t05"].exists()
 
 
 @pytest.mark.parametrize("after", [0.3, 0.45])

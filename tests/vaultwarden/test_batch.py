@@ -9,6 +9,7 @@ from tests.kit.cli import Cli
 from tests.kit.fake_bw import FakeBw
 from vault_svc.adapters.credentials.store import UriCredentials
 from vault_svc.adapters.locks import FileLocks
+from vault_svc.hazmat import forked
 from vault_svc.services import provision
 
 TENANTS = ("acme", "beta", "zoo")
@@ -103,6 +104,78 @@ def test_one_busy_tenant_keeps_nobody_else_waiting(cli, fake):
     assert [value(cli, name) for name in TENANTS] == ["second-acme", "first-beta", "second-zoo"]
     cli.must("provision", "--all")
     assert value(cli, "beta") == "second-beta"
+
+
+@pytest.fixture
+def shared(cli, fake) -> tuple[str, ...]:
+    """Enough tenants that several processes share a run."""
+    more = ("mid", "odd")
+    for name in more:
+        fake.fill(name, {"KEY": f"first-{name}"})
+        cli.register(name, "--source", "vaultwarden")
+    cli.settings |= {"COLIBRI_BATCH_SIZE": "1", "COLIBRI_PROVISION_PROCESSES": "2"}
+    return (*TENANTS, *more)
+
+
+def test_several_processes_share_one_session(cli, fake, shared, monkeypatch):
+    parts = []
+    real = forked.spread
+    monkeypatch.setattr(forked, "spread", lambda cut, act: real(parts.extend(cut) or cut, act))
+    for name in shared:
+        fake.fill(name, {"KEY": f"second-{name}"})
+    fake.fill("odd", {"not a name": "x"})
+    before = logins(fake)
+    result = cli.run("provision", "--all", "--json")
+    assert [len(part) for part in parts] == [3, 2]
+    assert logins(fake) == before + 1
+    told = {item["tenant_id"]: item["result"] for item in result.json["items"]}
+    assert told == dict.fromkeys(shared, "delivered") | {"odd": "failed"}
+    assert [value(cli, name) for name in shared if name != "odd"] == [
+        f"second-{name}" for name in shared if name != "odd"
+    ]
+    assert not (cli.jail_root("odd") / "home/app/.env").exists()
+    cli.must("audit", "verify")
+
+
+def test_where_the_source_fails_every_tenant_of_a_shared_run_says_so(cli, fake, shared):
+    fake.plan["password"] = "another"
+    fake.save()
+    before = logins(fake)
+    result = cli.run("provision", "--all", "--json")
+    assert result.status == 9
+    assert {i["tenant_id"]: i["error"]["code"] for i in result.json["items"]} == dict.fromkeys(
+        shared, "source_auth_failed"
+    )
+    assert logins(fake) == before + 1
+
+
+def test_repair_asks_nobody_while_nothing_drifted(cli, fake, shared):
+    cli.must("provision", "--all")
+    before = logins(fake)
+    cli.must("provision", "--all", "--repair")
+    assert logins(fake) == before
+
+
+def test_what_a_shared_run_read_is_not_delivered_over_a_newer_delivery(
+    cli, fake, shared, monkeypatch
+):
+    """All was read before the parts began; meanwhile another run delivered one of theirs."""
+    real = forked.spread
+    cli.must("provision", "--all")
+    for name in shared:
+        fake.fill(name, {"KEY": f"older-{name}"})
+
+    def overtaken(parts, act):
+        fake.fill("zoo", {"KEY": "newer-zoo"})
+        Cli(cli.home).process("provision", "zoo").must()
+        return real(parts, act)
+
+    monkeypatch.setattr(forked, "spread", overtaken)
+    before = logins(fake)
+    cli.must("provision", "--all")
+    assert value(cli, "zoo") == "newer-zoo"
+    assert value(cli, "odd") == "older-odd"
+    assert logins(fake) == before + 3
 
 
 def test_ignored_and_shared_items_are_settings(cli, fake):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from vault_svc.domain.secret import CollectionRef, SecretInfo, SecretSet, SecretValue, Unchanged
@@ -10,6 +10,7 @@ from vault_svc.errors import ColibriError
 
 Answer = SecretSet | Unchanged | ColibriError
 Resolved = tuple[CollectionRef, Answer]
+Resolve = Callable[[Sequence[CollectionRef]], Iterator[Resolved]]
 
 
 class SecretSource(Protocol):
@@ -23,11 +24,6 @@ class SecretSource(Protocol):
     @property
     def tells_unchanged(self) -> bool:
         """Whether `resolve` makes use of a ref's `delivered`: finding it out costs a look."""
-        ...
-
-    @property
-    def divisible(self) -> bool:
-        """Whether several processes may ask for a part each, at no more cost than one for all."""
         ...
 
     def locate(self, name_or_id: str) -> CollectionRef:
@@ -49,6 +45,14 @@ class SecretSource(Protocol):
         A failure of one collection is that collection's alone; a failure of the whole source
         is yielded for each. An empty collection is an empty SecretSet: refusing it is policy.
         Raises `server_mismatch` per collection when id and name no longer agree.
+        """
+        ...
+
+    def ahead(self) -> Resolve | None:
+        """Return what answers as `resolve` does, a part each, in processes made after this call.
+
+        Asks the source now where each would have to. None where parts are not to be had. Raises
+        what stops the whole source.
         """
         ...
 

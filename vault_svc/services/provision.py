@@ -13,24 +13,26 @@ from vault_svc.domain.receipt import Receipt
 from vault_svc.domain.secret import CollectionRef, SecretSet
 from vault_svc.domain.tenant import Action, Status, Tenant, next_status
 from vault_svc.errors import ColibriError
-from vault_svc.ports.secret_source import Answer
+from vault_svc.faults import internal
+from vault_svc.ports.secret_source import Answer, Resolve
 from vault_svc.services.agreement import agrees, delivered_revision
 from vault_svc.services.batch import Batch, Options, failed
 from vault_svc.services.context import Context, reference
 from vault_svc.services.leasing import Leasing, Work
-
-Apart = Callable[[Sequence[Sequence[Tenant]], Options], Iterator[Outcome]]
+from vault_svc.services.parts import Apart, Parts, set_aside
 
 
 @dataclass(frozen=True, slots=True)
 class Provisioner:
     """Delivers one tenant, or all of this host's, each on its own (rule 6).
 
-    apart serves parts of many tenants, a process each.
+    apart serves parts of many tenants, a process each. resolve answers in the source's place, as
+    of when the rows that are delivered to were read.
     """
 
     context: Context
     apart: Apart | None = None
+    resolve: Resolve | None = None
 
     def one(self, tenant_id: str, options: Options) -> Outcome:
         """Deliver one tenant; raise what stops it, `no_collection` for a row without a bucket."""
@@ -82,58 +84,51 @@ class Provisioner:
         yield from (Outcome(tenant_id, "no_jail") for tenant_id in sorted(resting))
         rows = [row for row in rows if row.tenant_id not in resting]
         unchanged = 0
-        for outcome in self._spread(rows, options):
+        for outcome in self._shared(rows, options):
             unchanged += outcome.result == "unchanged"
             yield outcome
         if unchanged and not options.dry_run:
             self.context.record(Event.UNCHANGED_SUMMARY, unchanged=unchanged)
 
-    def _spread(self, rows: Sequence[Tenant], options: Options) -> Iterator[Outcome]:
-        """Deliver to many in parts, where their source can be asked in parts."""
-        parts = self._parts(rows)
-        missing = {row.tenant_id for part in parts for row in part}
-        here = [row for row in rows if row.tenant_id not in missing]
-        for outcome in self.apart(parts, options) if self.apart and parts else ():
-            missing.discard(outcome.tenant_id)
-            yield outcome
-        yield from (failed(tenant_id, _ended(tenant_id)) for tenant_id in sorted(missing))
-        yield from self.listed(here, options)
-
-    def _parts(self, rows: Sequence[Tenant]) -> list[list[Tenant]]:
-        sources = {name for name in {row.source for row in rows} if self._divisible(name)}
-        split = sorted((row for row in rows if row.source in sources), key=_by_source)
-        settings = self.context.settings
-        number = min(settings.provision_processes, len(split) // (2 * settings.batch_size))
-        if number <= 1 or self.apart is None:
-            return []
-        size = -(-len(split) // number)
-        return [split[start : start + size] for start in range(0, len(split), size)]
+    def _shared(self, rows: Sequence[Tenant], options: Options) -> Iterator[Outcome]:
+        """Deliver to many, those of one source in parts where it can be asked in parts."""
+        if self.apart is None:
+            yield from self.listed(rows, options)
+            return
+        parts = Parts(self.context, self.apart)
+        busy: list[str] = []
+        for _source, group in groupby(sorted(rows, key=_by_source), key=lambda row: row.source):
+            mine = list(group)
+            if options.repair:  # before the source is asked for those that it is not needed for
+                mine, sound = self._split_drifted(mine)
+                yield from sound
+            shared = parts.deliver(mine, options, busy)
+            yield from shared or set_aside(self.once(mine, options), busy)
+        yield from self._again(busy, options)
 
     def part(self, rows: Sequence[Tenant], options: Options) -> Iterator[Outcome]:
         """Deliver to rows in a process made for them; whatever goes wrong is told by name."""
         left = {row.tenant_id for row in rows}
         try:
-            for outcome in self.listed(rows, options):
+            for outcome in self.once(rows, options):
                 left.discard(outcome.tenant_id)
                 yield outcome
-        except ColibriError as error:
-            yield from (failed(tenant_id, error) for tenant_id in sorted(left))
-
-    def _divisible(self, source: str) -> bool:
-        try:
-            return self.context.source(source).divisible
-        except ColibriError:  # its tenants fail with it, each by name
-            return False
+        except Exception as error:  # noqa: BLE001 - nobody else in this process would tell of it
+            told = error if isinstance(error, ColibriError) else internal(error)
+            yield from (failed(tenant_id, told) for tenant_id in sorted(left))
 
     def listed(self, rows: Sequence[Tenant], options: Options) -> Iterator[Outcome]:
         """Deliver to rows as listed, source by source; those that were busy come last."""
-        busy = []
+        busy: list[str] = []
+        yield from set_aside(self.once(rows, options), busy)
+        yield from self._again(busy, options)
+
+    def once(self, rows: Sequence[Tenant], options: Options) -> Iterator[Outcome]:
+        """Deliver to rows, source by source, without waiting for another's lock."""
         for _source, group in groupby(sorted(rows, key=_by_source), key=lambda row: row.source):
-            for outcome in self._source_group(list(group), options, until=0.0):
-                if outcome.error and outcome.error.code == "busy":
-                    busy.append(outcome.tenant_id)
-                else:
-                    yield outcome
+            yield from self._source_group(list(group), options, until=0.0)
+
+    def _again(self, busy: Sequence[str], options: Options) -> Iterator[Outcome]:
         again = sorted(self.context.registry.rows(busy).values(), key=_by_source)
         until = self.context.clock.monotonic() + self.context.settings.lock_timeout_seconds
         for _source, group in groupby(again, key=lambda row: row.source):
@@ -173,8 +168,10 @@ class Provisioner:
         Rows are read again first: one whose generation differs when its turn comes was delivered
         after the source was asked, and must not get what is older.
         """
-        fresh = self.context.registry.rows([row.tenant_id for row in listed])
-        rows = [_with_bucket(fresh.get(row.tenant_id), row) for row in listed]
+        rows = listed
+        if self.resolve is None:
+            fresh = self.context.registry.rows([row.tenant_id for row in listed])
+            rows = [_with_bucket(fresh.get(row.tenant_id), row) for row in listed]
         found = self._found([row for row in rows if row.collection_id is not None])
         for row in rows:
             yield row, _NO_BUCKET if row.collection_id is None else next(found)
@@ -184,7 +181,8 @@ class Provisioner:
         try:
             source = self.context.source(rows[0].source)
             refs = self._delivered(rows) if source.tells_unchanged else map(reference, rows)
-            for row, (ref, found) in zip(rows, source.resolve(list(refs)), strict=False):
+            resolve = self.resolve or source.resolve
+            for row, (ref, found) in zip(rows, resolve(list(refs)), strict=False):
                 mine = ref.collection_id == row.collection_id
                 yield found if mine else _unanswered(row)
                 answered += 1
@@ -326,15 +324,6 @@ def _unanswered(row: Tenant) -> ColibriError:
         "source_incomplete",
         f"source '{row.source}' gave no answer for collection '{row.collection}'",
         hint="run it again; nothing was changed",
-    )
-
-
-def _ended(tenant_id: str) -> ColibriError:
-    return ColibriError(
-        "busy",
-        f"the process that was at work on tenant '{tenant_id}' ended before it was done",
-        hint="is the host out of memory? Run it again; provision_processes = 1 shows other causes",
-        tenant=tenant_id,
     )
 
 

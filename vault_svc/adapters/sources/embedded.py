@@ -22,7 +22,7 @@ from vault_svc.domain.secret import CollectionRef, SecretInfo, SecretSet, Secret
 from vault_svc.errors import ColibriError, printable
 from vault_svc.ports.clock import Clock
 from vault_svc.ports.credential_store import CredentialStore
-from vault_svc.ports.secret_source import Resolved
+from vault_svc.ports.secret_source import Resolve, Resolved
 
 __all__ = ["EmbeddedSource", "Limits", "fresh_identity"]
 
@@ -32,7 +32,6 @@ class EmbeddedSource:
 
     name = "embedded"
     tells_unchanged = False  # the revision is inside the sealed file
-    divisible = True
 
     def __init__(
         self,
@@ -90,6 +89,10 @@ class EmbeddedSource:
         with opened:
             for ref in refs:
                 yield ref, self._resolve_one(parent, ref)
+
+    def ahead(self) -> Resolve:
+        """Return `resolve`: each process opens the files of its own part."""
+        return self.resolve
 
     def end_access(self, ref: CollectionRef, *, for_good: bool) -> tuple[str, ...]:
         """Return nothing: the embedded store hands out no tokens or leases."""

@@ -46,11 +46,6 @@ class VaultSource:
         """Whether a collection can be told to be unchanged without reading it: by its metadata."""
         return True
 
-    @property
-    def divisible(self) -> bool:
-        """Whether several processes may ask for parts: no, one governor guards the server."""
-        return False
-
     def locate(self, name_or_id: str) -> CollectionRef:
         """Return the collection of this name or id, if the server has it."""
         found = self.collections()
@@ -76,6 +71,9 @@ class VaultSource:
                 yield from ((ref, error) for ref in refs)
                 return
             yield from self._in_order(refs, session, _all_revisions(refs, session))
+
+    def ahead(self) -> None:
+        """Return nothing: one governor guards the server."""
 
     def end_access(self, ref: CollectionRef, *, for_good: bool) -> tuple[str, ...]:
         """Delete the collection's policy when its tenant leaves; a read's token is used up."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from vault_svc.adapters.sources.vaultwarden import answers, items
 from vault_svc.adapters.sources.vaultwarden.account import Account
@@ -14,7 +15,7 @@ from vault_svc.adapters.sources.vaultwarden.options import Rules
 from vault_svc.adapters.sources.vaultwarden.session import Sessions
 from vault_svc.domain.secret import CollectionRef, SecretSet
 from vault_svc.errors import ColibriError, printable
-from vault_svc.ports.secret_source import Resolved
+from vault_svc.ports.secret_source import Resolve, Resolved
 
 NAME = "vaultwarden"
 _SHOWN = 64
@@ -38,11 +39,6 @@ class VaultwardenSource:
     @property
     def tells_unchanged(self) -> bool:
         """Whether a collection can be told to be unchanged without reading it: no."""
-        return False
-
-    @property
-    def divisible(self) -> bool:
-        """Whether several processes may ask for parts: no, each would unlock and sync."""
         return False
 
     def locate(self, name_or_id: str) -> CollectionRef:
@@ -73,10 +69,17 @@ class VaultwardenSource:
         if not refs:
             return
         try:
-            content = self.content(items=True)
+            resolve = self.ahead()
         except ColibriError as error:
             yield from ((ref, error) for ref in refs)
             return
+        yield from resolve(refs)
+
+    def ahead(self) -> Resolve:
+        """Return what answers from one session that is over: parts cost no session each."""
+        return partial(self._resolved, self.content(items=True))
+
+    def _resolved(self, content: Content, refs: Sequence[CollectionRef]) -> Iterator[Resolved]:
         known = {ref.collection_id: ref for ref in content.collections}
         for ref in refs:
             yield ref, self._one(ref, known.get(ref.collection_id), content)

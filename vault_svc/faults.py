@@ -16,11 +16,6 @@ def frames(error: BaseException) -> list[str]:
     return found
 
 
-def in_echo(error: OSError) -> bool:
-    """Say whether Typer could not print: help and version are its own to write."""
-    return (frames(error) or ["?"])[-1].endswith(" echo")
-
-
 def internal(error: BaseException) -> ColibriError:
     """Return the error `internal` that stands for it, or `busy` where memory ran out."""
     if isinstance(error, MemoryError):
