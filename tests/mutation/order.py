@@ -51,13 +51,31 @@ ORDER = (
     ),
     Mutation(
         "tenants of a process that ended not missed",
-        "vault_svc/services/provision.py",
+        "vault_svc/services/parts.py",
         "            missing.discard(outcome.tenant_id)\n",
         "            missing.clear()\n",
         (
             "tests/cli/test_processes.py::test_who_misses_its_answer_is_told_so_and_the_next_run_mends_it",
         ),
         "a run that lost tenants would end with 0",
+    ),
+    Mutation(
+        "rows read after the answers that parts inherit",
+        "vault_svc/services/provision.py",
+        "        if self.resolve is None:\n",
+        "        if rows:\n",
+        (
+            "tests/vaultwarden/test_batch.py::test_what_a_shared_run_read_is_not_delivered_over_a_newer_delivery",
+        ),
+        "older secrets would be delivered over newer ones",
+    ),
+    Mutation(
+        "a part's own fault lost",
+        "vault_svc/services/provision.py",
+        "            told = error if isinstance(error, ColibriError) else internal(error)\n",
+        "            raise\n",
+        ("tests/cli/test_processes.py::test_a_fault_of_ours_in_a_part_is_told_as_one",),
+        "a fault of colibri's would be told as a process that ended",
     ),
     Mutation(
         "processes outlive the one that made them",
