@@ -156,7 +156,7 @@ def _usage(error: typer.TyperException, *, as_json: bool) -> int:
     elif words.startswith(_UNKNOWN):
         words, hint = _unknown(words, hint)
     elif words.startswith("No such option: --json"):
-        words, hint = "--json comes after the command", "colibri list-tenants --json"
+        words, hint = "no --json here", "it comes after the command: colibri list-tenants --json"
     wrapped = ColibriError("usage", " ".join(words.split()), hint=hint)
     output.failure(wrapped, as_json=as_json)
     return wrapped.status

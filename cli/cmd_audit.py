@@ -41,8 +41,12 @@ def tail(
 
 
 def _cell(value: object) -> str:
+    if value is None:
+        return "-"
     if isinstance(value, list):
         return ",".join(map(str, value)) or "-"
+    if isinstance(value, dict):
+        return ",".join(f"{key}:{each}" for key, each in value.items()) or "-"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

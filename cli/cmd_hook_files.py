@@ -69,7 +69,7 @@ def uninstall(
     """
     wanted = _wanted(session(context), engine, directory, OnFailure.REFUSE)
     done = session(context).services.hook_installer.uninstall(wanted, dry_run=dry_run)
-    _tell(done, json)
+    _tell(done, json, content=False)
 
 
 def show(
@@ -117,7 +117,7 @@ def _call(run: Session, failing: OnFailure) -> Call:
     )
 
 
-def _tell(done: Installed, as_json: bool) -> None:
+def _tell(done: Installed, as_json: bool, *, content: bool = True) -> None:
     file = done.file
     if as_json:
         body: dict[str, Any] = {
@@ -133,6 +133,6 @@ def _tell(done: Installed, as_json: bool) -> None:
     moved = done.before != done.after
     verb = "is" if done.changed or not moved else "would be"
     output.say(f"'{file.path}' {verb} {done.after}")
-    if done.after == "installed" or not moved:
+    if content and (done.after == "installed" or not moved):
         output.text(file.content)
         output.say(f"next: {file.then}")

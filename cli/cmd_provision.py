@@ -268,9 +268,10 @@ def _verdict(findings: list[Finding], *, single: bool) -> None:
     which = f"tenant '{first.tenant_id}'" if single else output.count(len(broken), "tenant")
     words = f": {', '.join(first.drift)}" if single else ""
     target = first.tenant_id if single else "--all"
-    raise output.ReportedError(
-        "drift", f"{which} drifted{words}", hint=f"colibri provision {target} --repair"
-    )
+    hint = f"colibri provision {target} --repair"
+    if "directory: mode" in first.drift:
+        hint = f"look who opened the directory to others, close it to them, then {hint}"
+    raise output.ReportedError("drift", f"{which} drifted{words}", hint=hint)
 
 
 def _partial(message: str) -> ColibriError:

@@ -30,6 +30,9 @@ def set_secret(
         str | None, typer.Option("--from-file", metavar="FILE", help="Take the value from a file.")
     ] = None,
     operator_file: OperatorFile = None,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Set an empty value on purpose.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Set one variable, from a prompt, stdin or a file.
@@ -44,11 +47,13 @@ def set_secret(
     secrets = session(context).services.secrets  # before the first value: protects the process
     operator = _operator(context, source, operator_file, stdin_is_taken=from_file is None)
     value = prompt.value_from(from_file, f"value of {name[:128]}")
+    if not len(value) and not allow_empty:  # a producer that failed has said nothing, too
+        raise ColibriError(
+            "usage", f"no value of {name[:128]} came", hint="--allow-empty sets an empty one"
+        )
     ref, revision = secrets.change(
         source, collection, {name: value}, create=True, operator=operator
     )
-    if not len(value):
-        output.say(f"warning: the value of {name} is empty")
     _done(context, "secret-set", ref, revision, f"{name} is set in '{collection}'", as_json=json)
 
 
@@ -77,7 +82,10 @@ def unset_secret(
 def import_secrets(
     context: typer.Context,
     collection: Collection,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="KEY=VALUE lines; - for stdin.")],
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="KEY=VALUE lines, or a delivered .env; - for stdin."),
+    ],
     source: Source = "embedded",
     operator_file: OperatorFile = None,
     json: Json = False,
@@ -88,12 +96,12 @@ def import_secrets(
 
     Example: colibri secret import acme ./old.env
     """
-    from vault_svc.domain.dotenv import parse_import
+    from vault_svc.domain.dotenv import parse_given
     from vault_svc.domain.secret import SecretValue
 
     secrets = session(context).services.secrets  # before the first value: protects the process
     operator = _operator(context, source, operator_file, stdin_is_taken=file == "-")
-    found = parse_import(prompt.file_bytes(file))
+    found = parse_given(prompt.file_bytes(file))
     if not found:
         raise ColibriError("usage", "there is no KEY=VALUE line in the input", hint="check it")
     updates = {name: SecretValue(value) for name, value in found.items()}

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.session import session
+from vault_svc.errors import ColibriError, printable
 
 Command = Annotated[
     list[str], typer.Argument(metavar="-- CMD...", help="What to run, and its arguments.")
@@ -58,4 +59,11 @@ def spawn_local(context: typer.Context, command: Command) -> None:
 
     Example: colibri spawn-local -- /usr/bin/id
     """
-    raise typer.Exit(session(context).services.local(command))
+    try:
+        status = session(context).services.local(command)
+    except ColibriError as error:
+        if error.code != "helper_missing":
+            raise
+        what = f"there is no program '{printable(command[0])}' that can be run"
+        raise ColibriError(error.code, what, hint="check its path") from None
+    raise typer.Exit(status)

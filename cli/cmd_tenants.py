@@ -62,7 +62,7 @@ def register_tenant(
         str | None, typer.Option(help="Collection name or id; the tenant's id if left out.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option(help="Where the collection lives: embedded.")
+        str | None, typer.Option(help="Where the collection lives: embedded, vault or vaultwarden.")
     ] = None,
     env_path: Annotated[
         str | None,
@@ -138,6 +138,9 @@ def update_tenant(
     no_collection: Annotated[
         bool, typer.Option("--no-collection", help="A tenant without secrets again.")
     ] = False,
+    ephemeral: Annotated[
+        bool, typer.Option("--ephemeral", help="From now on spawn-agent makes its jail.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Change a tenant's row; provision delivers the change.
@@ -157,10 +160,24 @@ def update_tenant(
         owner=parse_owner(owner),
         profile=profile,
         no_collection=no_collection,
+        ephemeral=ephemeral,
     )
-    row = session(context).services.tenants.update(tenant, changes)
-    done = f"the row of tenant '{tenant}' is changed; colibri provision {tenant} delivers it"
-    _show("update-tenant", row, json, done)
+    services = session(context).services
+    before = services.reader.tenant(tenant)
+    row = services.tenants.update(tenant, changes)
+    _show("update-tenant", row, json, f"the row of tenant '{tenant}' {_changed(before, row)}")
+
+
+def _changed(before: Tenant, row: Tenant) -> str:
+    if before == row:
+        return "was like that already"
+    if row.status == "suspended":
+        return f"is changed; it is suspended: colibri resume {row.tenant_id} comes first"
+    if not row.collection_id:
+        return "is changed"
+    if not row.jail_root:
+        return "is changed; colibri spawn-agent delivers it"
+    return f"is changed; colibri provision {row.tenant_id} delivers it"
 
 
 def list_tenants(

@@ -93,7 +93,11 @@ def _bounded(descriptor: int) -> bytes:
     while part := os.read(descriptor, 1 << 16):
         size += len(part)
         if size > MAX_INPUT_BYTES:
-            raise ColibriError("usage", "the input is larger than 16 MiB", hint="split it")
+            raise ColibriError(
+                "usage",
+                "the input is larger than 16 MiB",
+                hint="check what was given: no value may be that large",
+            )
         parts.append(part)
     return b"".join(parts)
 

@@ -94,7 +94,7 @@ HINTS: Final[dict[str, str]] = {
     "engine_failed": "look at the jail with the engine's own commands",
     "credential_unsafe": "colibri doctor; only its owner may read or replace a credential",
     "credential_missing": "colibri doctor says which",
-    "secret_value_unrepresentable": "keep it in a file of its own, or shorten it",
+    "secret_value_unrepresentable": "encode it, as base64 for example, or shorten it",
     "secret_missing": "colibri secret list shows what there is",
     "source_incomplete": "run it again; nothing was changed",
     "server_mismatch": "check the source's address; nothing was delivered",

@@ -508,7 +508,7 @@ class Services:
 
     def _writer(self, name: str, operator: SecretValue | None) -> SecretWriter:
         if name not in WRITABLE_SOURCES:
-            raise _unknown("source colibri can write to", name, WRITABLE_SOURCES)
+            raise _unknown("source that can be written here", name, WRITABLE_SOURCES)
         if name != "vault":
             return self._embedded
         from vault_svc.adapters.sources.vault.writer import VaultWriter

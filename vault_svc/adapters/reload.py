@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from vault_svc.errors import ColibriError
@@ -26,14 +27,27 @@ class ReloadProgram:
         """Whether the setting names a program."""
         return bool(self.path)
 
+    def unfit(self) -> str:
+        """Return why it may not be run: it is not there, or others could change it."""
+        from vault_svc.hazmat import hostfiles
+
+        try:
+            hostfiles.refuse_foreign_program(self.path, "helper_untrusted")
+        except FileNotFoundError:
+            return f"'{self.path}' is not there"
+        except ColibriError as error:
+            return error.message
+        return "" if os.access(self.path, os.X_OK) else f"'{self.path}' is no program"
+
     def tell(self, change: Change) -> str:
         """Run it; return why it failed in words that hold nothing it printed."""
         # Most runs change nothing, or have nobody to tell.
         from vault_svc.adapters.jails.programs import SYSTEM
-        from vault_svc.hazmat import hostfiles, proc
+        from vault_svc.hazmat import proc
 
+        if why := self.unfit():
+            return why
         try:
-            hostfiles.refuse_foreign_program(self.path, "helper_untrusted")
             ran = proc.run(
                 [
                     self.path,
@@ -47,8 +61,6 @@ class ReloadProgram:
                 max_output_bytes=_MAX_OUTPUT,
                 tied=True,
             )
-        except FileNotFoundError:
-            return f"'{self.path}' is not there"
         except ColibriError as error:
             return error.message
         return f"'{self.path}' ended with {ran.status}" if ran.status else ""

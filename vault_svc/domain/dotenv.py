@@ -11,7 +11,7 @@ from vault_svc.domain.dotenv_profiles import PROFILES, Profile, is_bare
 from vault_svc.domain.secret import SecretSet
 from vault_svc.errors import ColibriError, printable
 
-__all__ = ["PROFILES", "parse", "parse_import", "parse_own", "render", "warnings"]
+__all__ = ["PROFILES", "parse", "parse_given", "parse_own", "render", "warnings"]
 
 MAX_NAMED: Final = 8
 """How many variables one message names before it only counts the rest."""
@@ -45,11 +45,35 @@ def parse_own(data: bytes) -> dict[str, str]:
 
     Raises `internal` for anything else; callers prove first that the bytes are ours.
     """
+    profile = _named_by_header(data)
+    if profile is None:
+        raise ColibriError("internal", "the file has no header of any profile")
+    return parse(data, profile)
+
+
+def parse_given(data: bytes) -> dict[str, str]:
+    """Return the variables of a file an operator hands over: one that people wrote, or `render`.
+
+    Raises `usage` and the codes of `parse_import`.
+    """
+    profile = _named_by_header(data)
+    if profile is None:
+        return parse_import(data)
+    try:
+        found = parse(data, profile)
+    except ColibriError as error:
+        raise ColibriError(
+            "usage",
+            error.message,
+            hint=f"its header says that colibri wrote it as profile {profile}; without that line"
+            " it is read as text that people wrote",
+        ) from None
+    return {names.variable(name): value for name, value in found.items()}
+
+
+def _named_by_header(data: bytes) -> str | None:
     header = data.partition(b"\n")[0]
-    for name, profile in PROFILES.items():
-        if profile.header.encode() == header:
-            return parse(data, name)
-    raise ColibriError("internal", "the file has no header of any profile")
+    return next((n for n, profile in PROFILES.items() if profile.header.encode() == header), None)
 
 
 def warnings(values: SecretSet, profile: str) -> tuple[str, ...]:

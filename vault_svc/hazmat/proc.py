@@ -91,7 +91,7 @@ def run(
         status = end(child)
     if not in_time:
         raise ColibriError(
-            "helper_timeout", f"{_shown(argv)} did not end within {timeout_seconds:g} seconds"
+            "helper_timeout", f"{_shown(argv)} did not end within {timeout_seconds:g} s"
         )
     return Finished(status, bytes(streams.stdout), bytes(streams.stderr), streams.overflow)
 

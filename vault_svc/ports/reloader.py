@@ -24,6 +24,10 @@ class Reloader(Protocol):
         """Whether there is anything to run."""
         ...
 
+    def unfit(self) -> str:
+        """Return why it could not be run now, "" if it could."""
+        ...
+
     def tell(self, change: Change) -> str:
         """Run it for one change, bounded in time; return why it failed, "" if it did not."""
         ...

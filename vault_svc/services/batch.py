@@ -123,11 +123,11 @@ class Batch:
             return self._untouched(known, resolved, started)
         content = self._render(tenant, resolved)
         root, path = self._context.agreed_root(tenant), paths.jail_path(tenant.env_path)
-        if not self._options.dry_run:
-            known = self._located(known, root)
         limit = self._context.settings.max_env_bytes
         keys = known.keys | set(resolved.names())
         found = standing.look(delivery, tenant, root, tenant.env_path, keys, max_bytes=limit)
+        if not self._options.dry_run:  # not before: the look proves the root
+            known = self._located(known, root)
         digest = self._context.keys.digest(tenant.tenant_id, content)
         plan = decide(known, found, content, digest, recorded=self._recorded(known, content))
         return _Job(

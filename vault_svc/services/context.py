@@ -71,7 +71,9 @@ class Context:
                 "jail_root_mismatch",
                 f"{who} says jail '{tenant.jail}' is at '{where.path}',"
                 f" the registry says '{tenant.jail_root}'",
-                hint=f"colibri update-tenant {tenant.tenant_id} --jail {tenant.jail}",
+                hint="the spawner names another place than colibri show-tenant does"
+                if said
+                else f"colibri update-tenant {tenant.tenant_id} --jail {tenant.jail}",
                 tenant=tenant.tenant_id,
             )
         return replace(where, ino=tenant.root_ino, shifts=can.user_namespace)

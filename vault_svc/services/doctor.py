@@ -30,6 +30,7 @@ class Doctor:
             self._try("embedded store", self._store),
             self._try("confined write", self.walk),
             self._second_layer(),
+            *self._reload(),
             *(_engine(engine) for engine in self.engines()),
             *(
                 Check(part, "warn", "unproven: see the README's support table")
@@ -48,6 +49,15 @@ class Doctor:
         if why:
             return Check("second layer", "warn", f"off: {why}", "descriptors alone confine writes")
         return Check("second layer", "ok", "Landlock: who writes in a jail can write nowhere else")
+
+    def _reload(self) -> list[Check]:
+        reloader = self.context.reloader
+        if not reloader.configured:
+            return []
+        why = reloader.unfit()
+        if why:
+            return [Check("reload command", "fail", why, "see the setting reload_command")]
+        return [Check("reload command", "ok", "told of each delivery that changed something")]
 
     def _registry(self) -> str:
         rows = self.context.registry.tenants(host=self.context.settings.host)

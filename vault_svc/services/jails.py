@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from vault_svc.domain import names
 from vault_svc.domain.audit import Event
-from vault_svc.domain.receipt import Owner
-from vault_svc.domain.tenant import Status
+from vault_svc.domain.receipt import Owner, Receipt
+from vault_svc.domain.tenant import Status, Tenant
 from vault_svc.errors import ColibriError
 from vault_svc.ports.delivery import JailRoot
 from vault_svc.ports.jail_engine import JailEngine, JailInfo, Ran
@@ -78,7 +78,7 @@ class Jails:
         """Remove a jail nobody is registered for; raise `jail_taken` or `jail_not_found`."""
         names.jail_name(name)
         holder = self.context.registry.by_jail(self.context.settings.host, name)
-        if holder:
+        if holder and not self._holds_nothing(holder):
             raise ColibriError(
                 "jail_taken",
                 f"jail '{name}' belongs to tenant '{holder.tenant_id}'",
@@ -90,6 +90,14 @@ class Jails:
         self.context.engine(info.engine).destroy(name)
         self.context.record(Event.JAIL_DESTROYED, jail=name, engine=info.engine)
         return info
+
+    def _holds_nothing(self, holder: Tenant) -> bool:
+        """Say whether a tenant's jail is ephemeral, and nothing was delivered to this one."""
+        ids, registry = [holder.tenant_id], self.context.registry
+        delivered = isinstance(registry.newest(ids).get(holder.tenant_id), Receipt)
+        stable = self.context.engine(holder.engine).capabilities.stable_roots
+        open_root = stable and not holder.jail_root
+        return open_root and not delivered and not registry.open_intents(ids)
 
     def _refuse_renamed_host(self, info: JailInfo) -> None:
         try:

@@ -92,7 +92,8 @@ class Spawner:
                 raise ColibriError(
                     "jail_taken",
                     f"jail '{row.jail}' is there already, an ephemeral one would be destroyed",
-                    hint="leave --ephemeral out to use it",
+                    hint="leave --ephemeral out to use it; or colibri update-tenant"
+                    f" {row.tenant_id} --ephemeral, then jail destroy {row.jail}",
                     tenant=row.tenant_id,
                 )
             yield

@@ -52,6 +52,7 @@ class Changes:
     profile: str | None = None
     no_collection: bool = False
     delivery: str | None = None
+    ephemeral: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +64,11 @@ class Tenants:
     def register(self, asked: Registration) -> Tenant:
         """Check everything, then insert the row; raise the code of the first thing wrong."""
         tenant_id = names.tenant_id(asked.tenant_id)
+        _refuse_both(asked.collection, no_collection=asked.no_collection)
         if asked.tier not in TIERS:
             raise _choice("tier", asked.tier, TIERS)
         if asked.ephemeral and (asked.create_jail or asked.jail_root):
-            raise ColibriError(
-                "usage",
-                "an ephemeral jail is not there when it is registered",
-                hint="leave --create-jail and --jail-root out",
-            )
+            raise _not_there_yet("leave --create-jail and --jail-root out")
         jail = names.jail_name(asked.jail or tenant_id)
         usual = delivered.DEFAULT_PATHS[_delivery(asked.delivery)]
         env_path = usual if asked.env_path is None else asked.env_path
@@ -132,6 +130,10 @@ class Tenants:
 
     def update(self, tenant_id: str, changes: Changes) -> Tenant:
         """Change a row; a delivered file whose place changes is removed first (decision 4)."""
+        if changes == Changes():
+            raise ColibriError(
+                "usage", "nothing to change was named", hint="colibri update-tenant --help"
+            )
         with self.context.locks.hold(tenant_id):
             row = self.context.registry.tenant(tenant_id)
             if row.status is Status.OFFBOARDED:
@@ -166,13 +168,22 @@ class Tenants:
                 env_path = _other_default(row, changed.delivery)
             paths.jail_path(env_path)
             changed = replace(changed, env_path=env_path)
-        if changes.collection or changes.no_collection:
+        _refuse_both(changes.collection, no_collection=changes.no_collection)
+        if changes.collection is not None or changes.no_collection:
             ref = self._collection(row.source, changes.collection or "", changes.no_collection)
             self._refuse_taken_collection(row.source, ref, but=row.tenant_id)
             collection_id = ref.collection_id or None
             changed = replace(changed, collection=ref.name, collection_id=collection_id)
-        if changes.jail or changes.jail_root:
-            jail = names.jail_name(changes.jail or row.jail)
+        return self._moved(row, changed, changes)
+
+    def _moved(self, row: Tenant, changed: Tenant, changes: Changes) -> Tenant:
+        """Return the row with the jail that was named, proven, or with none until its next one."""
+        if changes.ephemeral:
+            if changes.jail is not None or changes.jail_root is not None:
+                raise _not_there_yet("leave --jail and --jail-root out")
+            changed = replace(changed, jail_root="", root_ino=None)
+        if changes.jail is not None or changes.jail_root is not None:
+            jail = names.jail_name(row.jail if changes.jail is None else changes.jail)
             root = self._prove(row.engine, jail, changes.jail_root, row.tenant_id)
             if not root.path and jail == row.jail:
                 root = JailRoot(row.jail_root)
@@ -209,9 +220,8 @@ class Tenants:
         return owner
 
     def _collection(self, source: str, name: str, no_collection: bool) -> CollectionRef:
-        if no_collection:
-            return CollectionRef("", "")
-        return self.context.source(source).locate(name)
+        held_by = self.context.source(source)  # a row of an unknown one could never be mended
+        return CollectionRef("", "") if no_collection else held_by.locate(name)
 
     def _refuse_unisolated(self, engine: str, tier: str) -> None:
         isolates = self.context.engine(engine).capabilities.isolates
@@ -228,10 +238,13 @@ class Tenants:
             if row.status is Status.REGISTERED and not self.context.last_said(tenant_id):
                 # A crash came between the row and its line.
                 self.context.record(Event.TENANT_REGISTERED, tenant_id, **_facts(row))
+            gone = row.status is Status.OFFBOARDED
             raise ColibriError(
                 "tenant_exists",
-                f"tenant '{tenant_id}' is registered already",
-                hint=f"colibri show-tenant {tenant_id}",
+                f"tenant '{tenant_id}' was offboarded, its id is not used again"
+                if gone
+                else f"tenant '{tenant_id}' is registered already",
+                hint="choose another id" if gone else f"colibri show-tenant {tenant_id}",
                 tenant=tenant_id,
             )
         holder = self.context.registry.by_jail(self.context.settings.host, jail)
@@ -304,6 +317,17 @@ class Tenants:
                 f"engine '{engine}' has no jail '{jail}'",
                 hint="colibri jail list",
             )
+
+
+def _refuse_both(collection: str | None, *, no_collection: bool) -> None:
+    if collection is not None and no_collection:
+        raise ColibriError(
+            "usage", "--collection and --no-collection contradict each other", hint="name one"
+        )
+
+
+def _not_there_yet(hint: str) -> ColibriError:
+    return ColibriError("usage", "an ephemeral jail is not there yet", hint=hint)
 
 
 def _place(row: Tenant) -> tuple[object, ...]:

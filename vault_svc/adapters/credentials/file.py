@@ -98,5 +98,7 @@ def _parent(path: str) -> Iterator[tuple[int, str]]:
 
 def _missing(path: str) -> ColibriError:
     return ColibriError(
-        "credential_missing", f"there is no file '{printable(path)}'", hint="colibri init"
+        "credential_missing",
+        f"there is no file '{printable(path)}'",
+        hint="put it back from its backup; on a new host, colibri init",
     )

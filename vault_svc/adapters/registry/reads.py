@@ -156,6 +156,7 @@ class TenantReads(ABC):
             "tenant_not_found",
             f"there is no tenant '{printable(tenant_id[:64])}'",
             hint=f"did you mean {', '.join(near)}?" if near else "colibri list-tenants",
+            tenant=tenant_id[:64],
         )
 
 
