@@ -234,9 +234,8 @@ def _report_all(outcomes: list[Outcome], as_json: bool, late: ColibriError | Non
         raise output.ReportedError(late.code, late.message, hint=late.hint, tenant=late.tenant)
     failures = sum(outcome.result == "failed" for outcome in outcomes)
     if failures:
-        raise _partial(
-            f"{failures} of {output.count(len(outcomes), 'tenant')} failed, each is left as it was"
-        )
+        of = output.count(len(outcomes), "tenant")
+        raise _partial(f"{failures} of {of} failed, their last good file stays")
 
 
 def _closed(reader: TenantReader, tenant: str | None) -> dict[str, str]:

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,12 +111,16 @@ class Services:
 
         def deliver(part: Sequence[Tenant]) -> Iterator[Sequence[Outcome]]:
             services = Services(self.settings)
-            outcomes = Provisioner(services._context, resolve=resolve).part(part, options)
-            while batch := list(islice(outcomes, self.settings.batch_size)):
-                yield batch
-            services.close()
+            try:
+                yield from Provisioner(services._context, resolve=resolve).part(part, options)
+            finally:
+                services.close()
 
-        for batch in spread(parts, deliver):
+        # SQLite knows its locks by process: nothing of it may be open when one is made of us.
+        self._registry.dispose()
+        outcomes = spread(parts, deliver)
+        self._closing.callback(outcomes.close)  # before the registry's, which came first
+        for batch in outcomes:
             yield from batch
 
     @cached_property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import random
 import signal
 import stat
 import threading
@@ -55,22 +56,38 @@ def test_an_interruption_waits_for_the_thread(place):
     """It works with descriptors that whoever waits closes on the way out."""
     done: list[bool] = []
 
-    def stopped(*_: object) -> None:
-        raise KeyboardInterrupt
-
     def act() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.3)
         done.append(True)
 
-    before = signal.signal(signal.SIGALRM, stopped)
+    with pytest.raises(KeyboardInterrupt):
+        within(place, act)
+    assert done == [True]
+
+
+def test_interrupted_at_any_moment_it_neither_hangs_nor_leaves_the_thread_behind(place):
+    begun, over, interrupted = [], [], 0
+
+    def act() -> None:
+        begun.append(True)
+        over.append(True)
+
+    before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        with pytest.raises(KeyboardInterrupt):
-            within(place, act)
+        for _ in range(1500):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 1e-6 + random.random() * 4e-4)
+                within(place, act)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                interrupted += 1
+            assert len(over) == len(begun)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert done == [True]
+    assert interrupted > 100
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 MISTAKES = {

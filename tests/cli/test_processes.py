@@ -66,6 +66,20 @@ def test_shared_by_processes_it_is_the_same_run(cli, fleet, parts) -> None:
     assert {row["generation"] for row in cli.must("list-tenants", "--json").json["items"]} == {1}
 
 
+def test_nothing_of_the_registry_is_open_when_they_are_made(cli, fleet, monkeypatch) -> None:
+    """SQLite would take our locks for theirs, and let another process have what they hold."""
+    real, open_then = forked.spread, []
+
+    def spread(parts, act):
+        held = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")[:-1]]
+        open_then.append([path for path in held if "colibri.sqlite" in path])
+        return real(parts, act)
+
+    monkeypatch.setattr(forked, "spread", spread)
+    assert _results(cli) == dict.fromkeys(fleet, "delivered")
+    assert open_then == [[]]
+
+
 def test_few_tenants_or_one_process_are_not_shared(cli, fleet, parts) -> None:
     cli.settings["COLIBRI_PROVISION_PROCESSES"] = "1"
     _results(cli)

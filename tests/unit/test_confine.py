@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import stat
 from collections.abc import Iterator
 
@@ -13,7 +14,7 @@ from tests.kit import arena as kit
 from vault_svc.adapters import delivery_words as adapter
 from vault_svc.domain.paths import jail_path
 from vault_svc.errors import CODES, ColibriError
-from vault_svc.hazmat import confine, confine_stage, linkat, mounts, openat2
+from vault_svc.hazmat import confine, confine_stage, confine_walk, linkat, mounts, openat2
 from vault_svc.hazmat.confine_error import Reason, Refused, refusal
 from vault_svc.ports.delivery import JailRoot
 
@@ -139,6 +140,52 @@ def test_file_swapped_between_look_and_open_is_looked_at_again(ready, kind, monk
     found = ready.inspect()
     assert (found.kind, found.content) == (kind, b"after\n" if kind == "file" else None)
     assert len(looks) == 2
+
+
+@pytest.mark.parametrize("what", ["fifo", "socket"])
+def test_what_came_after_the_look_is_never_opened(ready, what, monkeypatch):
+    """Opening a device acts on it, whatever is done with the descriptor then."""
+    ready.place()
+    env, opened = ready.arena.env, []
+    real_look, real_open = confine.staging.look, confine_walk.reopened
+
+    def swapped(parent, name):
+        seen = real_look(parent, name)
+        if name == env.name:
+            env.unlink()
+            if what == "fifo":
+                os.mkfifo(env)
+            else:
+                with socket.socket(socket.AF_UNIX) as bound:
+                    bound.bind(str(env))
+        return seen if name != env.name else regular
+
+    regular = env.stat()
+    monkeypatch.setattr(confine.staging, "look", swapped)
+    monkeypatch.setattr(confine_walk, "reopened", lambda fd: opened.append(fd) or real_open(fd))
+    with pytest.raises(ColibriError) as caught:
+        ready.inspect()
+    assert (caught.value.code, opened) == ("tampered", [])
+
+
+@pytest.mark.parametrize("what", ["fifo", "char device"])
+def test_a_sweep_opens_no_device_of_our_pattern(tmp_path, what, monkeypatch):
+    """It came between the look that found a file and the open for its lock."""
+    name, opened = confine_stage.temporary_name(), []
+    monkeypatch.setattr(confine_stage, "reopened", lambda fd: opened.append(fd) or os.dup(fd))
+    try:
+        if what == "fifo":
+            os.mkfifo(tmp_path / name)
+        else:
+            os.mknod(tmp_path / name, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("only root makes devices, and not everywhere")
+    parent = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        assert confine_stage._is_locked(parent, name) is False
+    finally:
+        os.close(parent)
+    assert opened == []
 
 
 def test_file_that_grows_while_it_is_read_stays_bounded(tmp_path):

@@ -74,11 +74,45 @@ def test_stopped_nobody_is_left() -> None:
             os.waitpid(pid, os.WNOHANG)
 
 
-def test_where_no_process_can_be_made_it_is_done_here(monkeypatch) -> None:
-    def refused() -> int:
+@pytest.mark.parametrize("ignored", [False, True])
+def test_asked_to_end_they_end_what_they_began(ignored: bool, tmp_path) -> None:
+    def act(part: int) -> Iterator[int]:
+        try:
+            yield os.getpid()
+            time.sleep(30)
+        finally:
+            (tmp_path / str(part)).touch()
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        results = forked.spread([1, 2], act)
+        assert len({next(results), next(results)}) == 2
+        results.close()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
+
+
+def test_one_that_does_not_end_is_killed_and_delays_no_other(monkeypatch) -> None:
+    monkeypatch.setattr(forked, "_GRACE_SECONDS", 0.2)
+
+    def act(part: int) -> Iterator[int]:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        yield os.getpid()
+        time.sleep(30)
+
+    results = forked.spread([1, 2], act)
+    pids = [next(results), next(results)]
+    results.close()
+    assert not any(map(_alive, pids))
+
+
+@pytest.mark.parametrize(("where", "what"), [(os, "fork"), (forked, "Pipe")])
+def test_where_no_process_can_be_made_it_is_done_here(monkeypatch, where, what) -> None:
+    def refused(**_: bool) -> int:
         raise BlockingIOError
 
-    monkeypatch.setattr(os, "fork", refused)
+    monkeypatch.setattr(where, what, refused)
     found = list(forked.spread([range(2), range(2, 4)], _with_pid))
     assert found == [(number, os.getpid()) for number in range(4)]
 

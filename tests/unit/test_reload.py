@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.kit.cli import Cli
+from tests.kit.cli import INSTALLED, Cli
 from vault_svc.adapters.registry.lazy import LazyRegistry
 
 
@@ -75,6 +77,40 @@ def test_what_a_crashed_run_wrote_is_told_of_by_the_next(
     assert told.lines == ["acme acme 1 /home/app/.env"]
 
 
+def test_its_directory_is_no_tenants(cli: Cli, told: Told) -> None:
+    told.script(f"pwd >>{told.log}")
+    done = subprocess.run(
+        [str(INSTALLED), "provision", "acme"],
+        env=cli.environment,
+        cwd=cli.jail_root("acme"),
+        check=False,
+    )
+    assert (done.returncode, told.lines) == (0, ["/"])
+
+
+def test_one_that_hangs_holds_no_lock_and_delays_nobody(cli: Cli, told: Told) -> None:
+    """While acme's runs, beta is delivered to and acme itself can be taken away."""
+    told.script(f'echo "$1" >>{told.log}; case $1 in acme) sleep 60;; esac')
+    cli.settings |= {"COLIBRI_RELOAD_TIMEOUT_SECONDS": "5", "COLIBRI_BATCH_SIZE": "1"}
+    ours = subprocess.Popen(
+        [str(INSTALLED), "provision", "--all", "--json"],
+        env=cli.environment,
+        stdout=subprocess.PIPE,
+    )
+    give_up = time.monotonic() + 4
+    while told.lines != ["acme", "beta"]:
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    cli.settings["COLIBRI_LOCK_TIMEOUT_SECONDS"] = "1"
+    cli.must("revoke", "acme")
+    assert ours.poll() is None
+    items = json.loads(ours.communicate(timeout=30)[0])["items"]
+    assert [item["result"] for item in items] == ["delivered", "delivered"]
+    assert "did not end within 5 s" in items[0]["warnings"][0]
+    assert items[1]["warnings"] == []
+    cli.must("audit", "verify")
+
+
 def test_no_agent_is_there_to_be_told_while_its_jail_is_made(cli: Cli, told: Told) -> None:
     cli.must("hook", "run", "--jail", "acme", "--root", str(cli.jail_root("acme")))
     assert (cli.jail_root("acme") / "home/app/.env").exists()
@@ -83,7 +119,7 @@ def test_no_agent_is_there_to_be_told_while_its_jail_is_made(cli: Cli, told: Tol
 
 @pytest.mark.parametrize(
     ("body", "why"),
-    [("echo sk-live; exit 3", "ended with 3"), ("sleep 60", "did not end within 1 seconds")],
+    [("echo sk-live; exit 3", "ended with 3"), ("sleep 60", "did not end within 1 s")],
 )
 def test_what_becomes_of_it_changes_nothing_of_the_delivery(
     cli: Cli, told: Told, body: str, why: str

@@ -7,6 +7,8 @@ took a file away for a command that was then refused.
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,33 @@ def test_a_jail_made_anew_is_recorded_and_its_copy_of_the_file_removed(
     assert acme.must("revoke", "acme").status == 0
     acme.must("offboard", "acme")
     acme.must("jail", "destroy", "acme")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="leases are Linux's")
+def test_the_owners_lease_on_the_file_keeps_no_rotation_out(acme: Cli) -> None:
+    """fcntl(2): an open that would break a lease answers EAGAIN to who does not wait."""
+    holder = (
+        "import fcntl, os, signal, sys, time\n"
+        "signal.signal(signal.SIGIO, signal.SIG_IGN)\n"
+        "fd = os.open(sys.argv[1], os.O_RDONLY)\n"
+        "fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)\n"
+        "print('held', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    acme.must("secret", "set", "acme", "API_KEY", stdin=b"rotated")
+    with subprocess.Popen(
+        [sys.executable, "-c", holder, str(delivered(acme))], stdout=subprocess.PIPE
+    ) as held:
+        assert held.stdout
+        if held.stdout.readline() != b"held\n":
+            pytest.skip("this file system knows no leases")
+        try:
+            assert "bytes" in acme.run("verify", "acme").text
+            acme.must("provision", "acme")
+        finally:
+            held.kill()
+    assert "API_KEY=rotated" in delivered(acme).read_text()
+    acme.must("verify", "acme")
 
 
 def test_a_jail_without_its_root_is_no_dead_end(acme: Cli) -> None:

@@ -16,7 +16,8 @@ class ReloadProgram:
     """Runs `path TENANT JAIL GENERATION PATH`; path is absolute, "" for none.
 
     It is run only while nobody but root and us can change it or replace it. It has no input, a
-    PATH and nothing else in its environment, and what it starts ends with it.
+    PATH and nothing else in its environment, and `/` as its directory: ours may be a tenant's.
+    What it leaves behind in its session ends with it, unless we are killed meanwhile.
     """
 
     path: str
@@ -58,6 +59,7 @@ class ReloadProgram:
                 ],
                 timeout_seconds=self.timeout_seconds,
                 env={"PATH": SYSTEM},
+                cwd="/",
                 max_output_bytes=_MAX_OUTPUT,
                 tied=True,
             )

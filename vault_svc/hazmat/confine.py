@@ -18,7 +18,7 @@ from vault_svc.domain.receipt import Found, Owner, Placed
 from vault_svc.hazmat import confine_stage as staging
 from vault_svc.hazmat.confine_error import Reason, Refused, refusal
 from vault_svc.hazmat.confine_make import make_parents
-from vault_svc.hazmat.confine_walk import LISTABLE, SEARCH, Root, kind_of
+from vault_svc.hazmat.confine_walk import LISTABLE, SEARCH, Root, kind_of, readable
 from vault_svc.hazmat.mounts import mount_id
 
 ATTEMPTS: Final = 3
@@ -72,7 +72,7 @@ def settle(root: Root, path: Sequence[str]) -> None:
     *directories, name = checked(path)
     with opened(root, directories, LISTABLE) as parent:
         try:
-            fd = root.walk.file(root, parent, name)
+            fd = readable(root, parent, name)
             try:
                 os.fsync(fd)
             finally:
@@ -137,7 +137,9 @@ def inspect_at(root: Root, parent: int, name: str, max_bytes: int) -> Found:
     if not stat.S_ISREG(before.st_mode):
         return _found(before, None)
     try:
-        fd = root.walk.file(root, parent, name)
+        fd = readable(root, parent, name)
+    except BlockingIOError:  # its owner's lease (fcntl.2): what is in it cannot be told
+        return _found(before, None)
     except OSError as error:
         if error.errno in _SWAPPED:
             raise Refused(Reason.TAMPERED, name, err=error.errno or 0) from None

@@ -22,7 +22,7 @@ from vault_svc.hazmat import confine
 from vault_svc.hazmat import confine_stage as staging
 from vault_svc.hazmat.confine_error import Reason, Refused, refusal
 from vault_svc.hazmat.confine_make import make_directory, make_parents
-from vault_svc.hazmat.confine_walk import LISTABLE, SEARCH, Root, kind_of
+from vault_svc.hazmat.confine_walk import LISTABLE, SEARCH, Root, kind_of, readable
 from vault_svc.hazmat.mounts import mount_id
 
 MAX_STAGED: Final = 64
@@ -236,7 +236,7 @@ def _as_wanted(root: Root, inside: int, wanted: Set) -> dict[str, Identity]:
 
 def _sync(root: Root, inside: int, name: str) -> None:
     try:
-        fd = root.walk.file(root, inside, name)
+        fd = readable(root, inside, name)
         try:
             os.fsync(fd)
         finally:

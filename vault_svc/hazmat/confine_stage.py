@@ -19,8 +19,10 @@ from typing import Final
 
 from vault_svc.domain.receipt import Owner
 from vault_svc.hazmat.confine_error import Reason, Refused, refusal
-from vault_svc.hazmat.confine_walk import NO_FOLLOW, READ
+from vault_svc.hazmat.confine_walk import NO_FOLLOW
 from vault_svc.hazmat.linkat import name_inode
+from vault_svc.hazmat.mounts import mount_id
+from vault_svc.hazmat.reopen import LOOK, reopened
 
 TEMPORARY: Final = re.compile(r"\.colibri-[0-9a-f]{24}\.tmp")
 # A tenant may fill its directory; only a removal reads all of it.
@@ -254,10 +256,22 @@ def _rmdir(parent: int, name: str) -> bool:
     return False
 
 
+def _opened(parent: int, name: str) -> int:
+    """Open a file or directory for its lock; raise OSError for what acts when it is opened."""
+    held = os.open(name, LOOK, dir_fd=parent)
+    try:
+        mode = os.fstat(held).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or mount_id(held) != mount_id(parent):
+            raise OSError(errno.EINVAL, "it was swapped")
+        return reopened(held)
+    finally:
+        os.close(held)
+
+
 def _is_locked(parent: int, name: str) -> bool:
     """Say whether a live process works on the file; what cannot be opened or locked is not."""
     try:
-        fd = os.open(name, READ, dir_fd=parent)
+        fd = _opened(parent, name)
     except OSError:
         return False
     try:

@@ -16,13 +16,12 @@ from typing import Final, Protocol
 from vault_svc.hazmat import openat2
 from vault_svc.hazmat.confine_error import Reason, Refused, refusal
 from vault_svc.hazmat.mounts import mount_id
+from vault_svc.hazmat.reopen import LOOK, reopened
 
 NO_FOLLOW: Final = os.O_NOFOLLOW | os.O_CLOEXEC
 # Search is all a walk needs: O_PATH triggers nothing and works where reading is forbidden.
 SEARCH: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | NO_FOLLOW
 LISTABLE: Final = os.O_RDONLY | os.O_DIRECTORY | NO_FOLLOW
-# A FIFO put there after the look cannot make this wait for a writer.
-READ: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | NO_FOLLOW
 # FreeBSD 13 and newer; Python does not export it (open.2).
 _BENEATH: Final = 0x00800000 if sys.platform.startswith("freebsd") else 0
 
@@ -39,8 +38,8 @@ class Walk(Protocol):
         """Open the directory parts below root; raise Refused."""
         ...
 
-    def file(self, root: Root, dir_fd: int, name: str) -> int:
-        """Open a name for reading on root's mount; raise OSError or Refused."""
+    def seen(self, root: Root, dir_fd: int, name: str) -> int:
+        """Open a name on root's mount, to look at but not into; raise OSError or Refused."""
         ...
 
 
@@ -72,10 +71,10 @@ class Openat2Walk:
         except OSError as error:
             raise _explained(root, parts, error) from None
 
-    def file(self, root: Root, dir_fd: int, name: str) -> int:
-        """Open a name for reading on root's mount; raise OSError."""
+    def seen(self, root: Root, dir_fd: int, name: str) -> int:
+        """Open a name on root's mount, to look at but not into; raise OSError."""
         del root  # the kernel compares mounts
-        return openat2.openat2(dir_fd, name, READ)
+        return openat2.openat2(dir_fd, name, LOOK)
 
 
 class PortableWalk:
@@ -96,9 +95,9 @@ class PortableWalk:
         finally:
             os.close(fd)
 
-    def file(self, root: Root, dir_fd: int, name: str) -> int:
-        """Open a name for reading on root's mount; raise OSError or Refused."""
-        fd = os.open(name, READ | _BENEATH, dir_fd=dir_fd)
+    def seen(self, root: Root, dir_fd: int, name: str) -> int:
+        """Open a name on root's mount, to look at but not into; raise OSError or Refused."""
+        fd = os.open(name, LOOK | _BENEATH, dir_fd=dir_fd)
         if mount_id(fd) != root.mount:
             os.close(fd)
             raise Refused(Reason.CROSSES_MOUNT, name)
@@ -131,6 +130,20 @@ def _step(dir_fd: int, name: str, mount: int, shown: str) -> int:
         os.close(fd)
         raise Refused(Reason.CROSSES_MOUNT, shown)
     return fd
+
+
+def readable(root: Root, dir_fd: int, name: str) -> int:
+    """Open a regular file for reading on root's mount; raise OSError or Refused.
+
+    Held before it is opened: opening a device that was put there meanwhile would act on it.
+    """
+    held = root.walk.seen(root, dir_fd, name)
+    try:
+        if not stat.S_ISREG(os.fstat(held).st_mode):
+            raise Refused(Reason.TAMPERED, name, detail="it was swapped while it was opened")
+        return reopened(held)
+    finally:
+        os.close(held)
 
 
 def described(dir_fd: int, name: str, shown: str, error: OSError) -> Refused:

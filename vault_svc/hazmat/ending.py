@@ -53,6 +53,30 @@ def held_back() -> Iterator[None]:
         raise EndedError
 
 
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Let handlers of signals that end us act when the block is left, however it is left.
+
+    Only the main thread runs them, so in others the block changes nothing; nor where they are
+    held back already.
+    """
+    if threading.current_thread() is not threading.main_thread() or _depth:
+        yield
+        return
+    came: list[int] = []
+    before: dict[signal.Signals, Any] = {}
+    try:
+        for number in _NUMBERS:
+            if callable(signal.getsignal(number)):
+                before[number] = signal.signal(number, lambda number, _: came.append(number))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for asked in came:
+            signal.raise_signal(asked)
+
+
 def check() -> None:
     """Raise EndedError if a signal was held back; for every place that waits."""
     if _depth and _asked and threading.current_thread() is threading.main_thread():

@@ -7,20 +7,24 @@ runs what it is given and nothing after it, and leaves without our exit handlers
 from __future__ import annotations
 
 import gc
+import math
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe, wait
-from typing import TypeVar
+from typing import Final, NoReturn, TypeVar
 
 from vault_svc.hazmat.tie import tie_to
 
 P = TypeVar("P")
 R = TypeVar("R")
+_GRACE_SECONDS: Final = 3.0
+_TICK: Final = 0.01
 
 
-def spread(parts: Sequence[P], act: Callable[[P], Iterator[R]]) -> Iterator[R]:
+def spread(parts: Sequence[P], act: Callable[[P], Iterator[R]]) -> Generator[R, None, None]:
     """Yield what act yields for each part, as it comes, one process a part.
 
     Results are pickled. A child that ends early is not told of: whoever misses its results must
@@ -39,9 +43,7 @@ def spread(parts: Sequence[P], act: Callable[[P], Iterator[R]]) -> Iterator[R]:
         for part in here:
             yield from act(part)
     finally:
-        for reader, child in children.items():
-            reader.close()
-            _end(child)
+        _end(children)
 
 
 def _collected(children: dict[Connection, int]) -> Iterator[R]:
@@ -58,30 +60,69 @@ def _collected(children: dict[Connection, int]) -> Iterator[R]:
 def _fork(
     part: P, act: Callable[[P], Iterator[R]], others: Sequence[Connection]
 ) -> tuple[Connection, int] | None:
-    reader, writer = Pipe(duplex=False)
+    pair: tuple[Connection, ...] = ()
     tie = tie_to(os.getpid())
     try:
+        pair = reader, writer = Pipe(duplex=False)
         child = os.fork()
     except OSError:
-        reader.close()
-        writer.close()
+        for each in pair:
+            each.close()
         return None
     if child == 0:
-        try:
-            tie()
-            for each in (reader, *others):
-                each.close()
-            gc.freeze()  # what is here already stays shared, and is not searched again
-            for result in act(part):
-                writer.send(result)
-        finally:
-            os._exit(0)
+        _serve(part, act, writer, tie, (reader, *others))
     writer.close()
     return reader, child
 
 
-def _end(child: int) -> None:
+def _serve(
+    part: P,
+    act: Callable[[P], Iterator[R]],
+    writer: Connection,
+    tie: Callable[[], None],
+    not_ours: Sequence[Connection],
+) -> NoReturn:
+    try:
+        # Whatever our parent made of it: asked to end, we end what we started first.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        tie()
+        for each in not_ours:
+            each.close()
+        gc.freeze()  # what is here already stays shared, and is not searched again
+        results = act(part)
+        try:
+            for result in results:
+                writer.send(result)
+        finally:
+            if isinstance(results, Generator):
+                results.close()
+    finally:
+        os._exit(0)
+
+
+def _end(children: dict[Connection, int]) -> None:
+    """Ask all to end, then see to it."""
+    left = set(children.values())
+    for reader, child in children.items():
+        reader.close()
+        _signal(child, signal.SIGTERM)
+    give_up = time.monotonic() + _GRACE_SECONDS
+    while left:
+        left -= {child for child in left if _is_over(child)}
+        if left and time.monotonic() > give_up:
+            for child in left:
+                _signal(child, signal.SIGKILL)
+            give_up = math.inf
+        time.sleep(_TICK if left else 0)
+
+
+def _signal(child: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):
-        os.kill(child, signal.SIGTERM)
-    with suppress(ChildProcessError):
-        os.waitpid(child, 0)
+        os.kill(child, number)
+
+
+def _is_over(child: int) -> bool:
+    try:
+        return os.waitpid(child, os.WNOHANG)[0] == child
+    except ChildProcessError:
+        return True

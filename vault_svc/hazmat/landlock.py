@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+from vault_svc.hazmat.ending import deferred
+
 # linux/landlock.h; the numbers are the same on every architecture (asm-generic/unistd.h).
 _CREATE, _ADD, _RESTRICT = 444, 445, 446
 _VERSION: Final = 1
@@ -99,25 +101,17 @@ def within(directory: int, act: Callable[[], T]) -> T:
         finally:
             over.release()
 
-    # Not threading.Thread: its book-keeping costs more than all of this thread's own work.
-    _thread.start_new_thread(confined, ())
-    _wait_for(over)
+    # The thread works with descriptors of ours: no handler may raise before it is done.
+    with deferred():
+        try:
+            # Not threading.Thread: its book-keeping costs more than all of this thread's own work.
+            _thread.start_new_thread(confined, ())
+        except RuntimeError:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+        over.acquire()
     if failed:
         raise failed[0]
     return made[0]
-
-
-def _wait_for(over: _thread.LockType) -> None:
-    """Wait even if a signal's handler raises: the thread works with descriptors of ours."""
-    interrupted: BaseException | None = None
-    while True:
-        try:
-            over.acquire()
-            break
-        except BaseException as error:  # noqa: BLE001 - raised again when the thread is done
-            interrupted = error
-    if interrupted is not None:
-        raise interrupted
 
 
 def _restrict(directory: int) -> None:

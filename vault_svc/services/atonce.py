@@ -25,16 +25,29 @@ def each(items: Sequence[T], act: Callable[[T], None], *, at_once: int) -> None:
     threads: list[Thread] = []
     try:
         while left:
-            if len(threads) < at_once:
-                threads.append(Thread(target=_drain, args=(left, act, failed), name="writer"))
-                threads[-1].start()
-            _until_stuck(threads, left)
+            if len(threads) < at_once and (more := _started(left, act, failed)):
+                threads.append(more)
+            if not threads:  # no thread is to be had
+                _drain(left, act, failed)
+            else:
+                _until_stuck(threads, left)
     finally:
         left.clear()
         for thread in threads:
             thread.join()
     if failed:
         raise failed[0]
+
+
+def _started(
+    left: deque[T], act: Callable[[T], None], failed: list[BaseException]
+) -> Thread | None:
+    thread = Thread(target=_drain, args=(left, act, failed), name="writer")
+    try:
+        thread.start()
+    except RuntimeError:  # as many as this system allows
+        return None
+    return thread
 
 
 def _until_stuck(threads: Sequence[Thread], left: deque[T]) -> None:

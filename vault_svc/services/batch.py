@@ -19,7 +19,7 @@ from vault_svc.domain.tenant import Action, Tenant, next_status
 from vault_svc.errors import ColibriError
 from vault_svc.ports.delivery import Delivery, JailRoot
 from vault_svc.ports.secret_source import Answer
-from vault_svc.services import atonce, outdated, reloading, standing
+from vault_svc.services import atonce, outdated, standing
 from vault_svc.services.agreement import delivered_revision
 from vault_svc.services.context import Context
 
@@ -88,10 +88,7 @@ class Batch:
                 self._place(writes, delivery)
                 self._settle([job for job in jobs if job.plan.step is Step.ADOPT and not job.error])
         if not self._options.dry_run:
-            outcomes = list(self._record(jobs, failures))
-            jails = {job.tenant.tenant_id: job.tenant.jail for job in jobs}
-            told = self._options.reload and reloading.told(self._context, outcomes, jails)
-            yield from told or outcomes
+            yield from self._record(jobs, failures)
         else:
             yield from (self._outcome(job, None) for job in jobs)
         yield from (failed(tenant_id, error) for tenant_id, error in failures.items())

@@ -75,7 +75,7 @@ def set_aside(outcomes: Iterator[Outcome], busy: list[str]) -> Iterator[Outcome]
 def _ended(tenant_id: str) -> ColibriError:
     return ColibriError(
         "busy",
-        f"the process that was at work on tenant '{tenant_id}' ended before it was done",
-        hint="is the host out of memory? Run it again",
+        f"the process that was at work on tenant '{tenant_id}' ended before it told what it did",
+        hint="is the host out of memory? Run it again: it goes on where it stopped",
         tenant=tenant_id,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 
 from vault_svc.domain.audit import Event
 from vault_svc.domain.plan import Known, Outcome
@@ -15,6 +15,7 @@ from vault_svc.domain.tenant import Action, Status, Tenant, next_status
 from vault_svc.errors import ColibriError
 from vault_svc.faults import internal
 from vault_svc.ports.secret_source import Answer, Resolve
+from vault_svc.services import reloading
 from vault_svc.services.agreement import agrees, delivered_revision
 from vault_svc.services.batch import Batch, Options, failed
 from vault_svc.services.context import Context, reference
@@ -106,16 +107,19 @@ class Provisioner:
             yield from shared or set_aside(self.once(mine, options), busy)
         yield from self._again(busy, options)
 
-    def part(self, rows: Sequence[Tenant], options: Options) -> Iterator[Outcome]:
-        """Deliver to rows in a process made for them; whatever goes wrong is told by name."""
+    def part(self, rows: Sequence[Tenant], options: Options) -> Iterator[list[Outcome]]:
+        """Deliver to rows of one source in a process made for them; yield what each batch came to.
+
+        Whatever goes wrong is told by name.
+        """
         left = {row.tenant_id for row in rows}
         try:
-            for outcome in self.once(rows, options):
-                left.discard(outcome.tenant_id)
-                yield outcome
+            for outcomes in self._batches(rows, options, until=0.0):
+                left.difference_update(outcome.tenant_id for outcome in outcomes)
+                yield outcomes
         except Exception as error:  # noqa: BLE001 - nobody else in this process would tell of it
             told = error if isinstance(error, ColibriError) else internal(error)
-            yield from (failed(tenant_id, told) for tenant_id in sorted(left))
+            yield [failed(tenant_id, told) for tenant_id in sorted(left)]
 
     def listed(self, rows: Sequence[Tenant], options: Options) -> Iterator[Outcome]:
         """Deliver to rows as listed, source by source; those that were busy come last."""
@@ -154,13 +158,24 @@ class Provisioner:
     def _source_group(
         self, rows: Sequence[Tenant], options: Options, *, until: float | None = None
     ) -> Iterator[Outcome]:
+        return chain.from_iterable(self._batches(rows, options, until=until))
+
+    def _batches(
+        self, rows: Sequence[Tenant], options: Options, *, until: float | None
+    ) -> Iterator[list[Outcome]]:
         if options.repair:
             rows, sound = self._split_drifted(rows)
-            yield from sound
+            yield sound
         answers = _Answers(rows, self._resolve)
         remaining = iter(rows)
-        while batch := list(islice(remaining, self.context.settings.batch_size)):
-            yield from self._locked(batch, answers, options, until=until)
+        with reloading.Telling(self.context, wanted=options.reload) as telling:
+            while batch := list(islice(remaining, self.context.settings.batch_size)):
+                outcomes: list[Outcome] = []
+                try:
+                    outcomes.extend(self._locked(batch, answers, options, until=until))
+                finally:
+                    yield list(telling.passed(outcomes))
+            yield list(telling.rest())
 
     def _resolve(self, listed: Sequence[Tenant]) -> Iterator[tuple[Tenant, Answer]]:
         """Yield each row as it is now with what the source has for it; never fewer than listed.

@@ -1,12 +1,16 @@
 """After a delivery that changed a file: the operator's program is told (architecture, step 9).
 
-What it comes to changes nothing of the delivery: that stands, and is recorded, already.
+What it comes to changes nothing of the delivery: that stands, and is recorded, already. It runs
+beside the deliveries to others, when no lock of the tenant's is held: one that hangs delays no one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field, replace
+from threading import Thread
+from typing import Final, Self
 
 from vault_svc.domain.audit import Entry, Event
 from vault_svc.domain.plan import Outcome
@@ -15,47 +19,114 @@ from vault_svc.ports.reloader import Change
 from vault_svc.services import atonce
 from vault_svc.services.context import Context
 
+_MOST_AT_ONCE: Final = 64
+"""Programs beside one another, where none of them comes to an end."""
 
-def told(context: Context, outcomes: Sequence[Outcome], jails: Mapping[str, str]) -> list[Outcome]:
-    """Tell of every changed file; return the outcomes, with a warning where that failed.
 
-    jails: by tenant. One program a tenant, beside one another where one takes long.
+@dataclass(frozen=True, slots=True)
+class _Told:
+    outcomes: tuple[Outcome, ...]
+    changes: tuple[Change, ...]
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+class Telling(AbstractContextManager["Telling"]):
+    """Tells of the changes of one run, and keeps their outcomes back until it is known how it went.
+
+    Left early, it waits for the programs that run and begins no other.
     """
-    changes = [
-        Change(each.tenant_id, jails[each.tenant_id], each.receipt.generation, each.receipt.path)
-        for each in outcomes
-        if each.receipt  # of what was adopted too: the run that wrote it may not have come so far
-    ]
-    if not changes or not context.reloader.configured:
-        return list(outcomes)
-    failures: dict[str, str] = {}
 
-    def tell(change: Change) -> None:
+    def __init__(self, context: Context, *, wanted: bool = True) -> None:
+        """Take the ports; with wanted false nobody is told."""
+        self._context = context
+        self._wanted = wanted and context.reloader.configured
+        self._under_way: list[tuple[Thread | None, _Told]] = []
+        self._left = False
+
+    def __enter__(self) -> Self:
+        """Return this."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Wait for what runs."""
+        self._left = True
+        for thread, _ in self._under_way:
+            _wait_for(thread)
+
+    def passed(self, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
+        """Begin to tell of what changed; yield the outcomes of all others, and of those told."""
+        # Of what was adopted too: the run that wrote it may not have come so far.
+        kept = [each for each in outcomes if self._wanted and each.receipt]
+        if kept:
+            self._begin(_Told(tuple(kept), tuple(self._changes(kept))))
+        yield from outcomes if not kept else [each for each in outcomes if not each.receipt]
+        while self._under_way and not _is_at_work(self._under_way[0][0]):
+            yield from self._concluded(self._under_way.pop(0)[1])
+
+    def rest(self) -> Iterator[Outcome]:
+        """Yield the outcomes that were kept back, when all are told."""
+        while self._under_way:
+            _wait_for(self._under_way[0][0])
+            yield from self._concluded(self._under_way.pop(0)[1])
+
+    def _changes(self, changed: Iterable[Outcome]) -> Iterator[Change]:
+        rows = self._context.registry.rows([each.tenant_id for each in changed])
+        for each in changed:
+            if each.receipt and each.tenant_id in rows:
+                jail, receipt = rows[each.tenant_id].jail, each.receipt
+                yield Change(each.tenant_id, jail, receipt.generation, receipt.path)
+
+    def _begin(self, told: _Told) -> None:
+        thread = Thread(target=self._tell, args=(told,), name="reload")
         try:
-            why = context.reloader.tell(change)
-        except ColibriError as error:
-            why = error.message
-        if why:
-            failures[change.tenant_id] = why
+            thread.start()
+        except RuntimeError:  # as many as this system allows
+            self._tell(told)
+            self._under_way.append((None, told))
+        else:
+            self._under_way.append((thread, told))
 
-    atonce.each(changes, tell, at_once=context.settings.write_concurrency)
-    _recorded(context, changes, failures)
-    return [_warned(each, failures.get(each.tenant_id, "")) for each in outcomes]
+    def _tell(self, told: _Told) -> None:
+        def tell(change: Change) -> None:
+            if self._left:
+                return
+            try:
+                why = self._context.reloader.tell(change)
+            except ColibriError as error:
+                why = error.message
+            if why:
+                told.failures[change.tenant_id] = why
+
+        atonce.each(told.changes, tell, at_once=_MOST_AT_ONCE)
+
+    def _concluded(self, told: _Told) -> list[Outcome]:
+        entries = [
+            Entry(
+                Event.RELOAD_FAILED if change.tenant_id in told.failures else Event.RELOADED,
+                change.tenant_id,
+                {"generation": change.generation},
+            )
+            for change in told.changes
+        ]
+        with suppress(ColibriError):  # the next line that must be written says what is wrong
+            self._context.registry.mirror(self._context.audit.append(entries))
+        return [_warned(each, told.failures.get(each.tenant_id, "")) for each in told.outcomes]
 
 
-def _recorded(context: Context, changes: Sequence[Change], failures: Mapping[str, str]) -> None:
-    entries = [
-        Entry(
-            Event.RELOAD_FAILED if change.tenant_id in failures else Event.RELOADED,
-            change.tenant_id,
-            {"generation": change.generation},
-        )
-        for change in changes
-    ]
-    try:
-        context.registry.mirror(context.audit.append(entries))
-    except ColibriError:
-        return  # the next line that must be written says what is wrong with the log
+def told(context: Context, outcome: Outcome) -> Outcome:
+    """Tell of one tenant's change; return the outcome, with a warning where that failed."""
+    with Telling(context) as telling:
+        (after,) = [*telling.passed([outcome]), *telling.rest()]
+    return after
+
+
+def _is_at_work(thread: Thread | None) -> bool:
+    return thread is not None and thread.is_alive()
+
+
+def _wait_for(thread: Thread | None) -> None:
+    if thread is not None:
+        thread.join()
 
 
 def _warned(outcome: Outcome, why: str) -> Outcome:

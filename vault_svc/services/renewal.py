@@ -11,6 +11,7 @@ from vault_svc.domain.plan import Known, Outcome
 from vault_svc.domain.receipt import Found, Receipt
 from vault_svc.domain.tenant import Status, Tenant
 from vault_svc.errors import ColibriError
+from vault_svc.services import reloading
 from vault_svc.services.batch import Batch, Options
 from vault_svc.services.context import Context
 from vault_svc.services.lease_ending import LeaseEnder
@@ -37,6 +38,7 @@ class Renewal:
     warnings: tuple[str, ...] = ()
     next_due_at: str | None = None
     error: ColibriError | None = None
+    delivery: Outcome | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,9 @@ class Renewer:
         try:
             with self.context.locks.hold(tenant_id, wait=wait):
                 outcome = self._one(tenant_id)
+            if outcome.delivery:
+                told = reloading.told(self.context, outcome.delivery)
+                outcome = replace(outcome, delivery=None, warnings=told.warnings)
             if outcome.result == "provision":
                 outcome = self._provisioned(tenant_id)
             due = self._next_due(tenant_id)
@@ -152,7 +157,7 @@ class Renewer:
             raise outcome.error
         gone = _variables(pulse.lost_leases)
         result = "ended" if outcome.result == "unchanged" else "redelivered"
-        return Renewal(tenant.tenant_id, result, pulse.renewed, gone, outcome.warnings)
+        return Renewal(tenant.tenant_id, result, pulse.renewed, gone, delivery=outcome)
 
     def _taken_out(
         self, known: Known, pulse: Pulse, before: ReadBack, why: ColibriError
@@ -168,7 +173,7 @@ class Renewer:
         if outcome.error:
             raise outcome.error
         self.context.leases.record([replace(each, state=State.ENDING) for each in pulse.dead])
-        return Renewal(tenant_id, "taken_out", pulse.renewed, dead, error=why)
+        return Renewal(tenant_id, "taken_out", pulse.renewed, dead, error=why, delivery=outcome)
 
     def _batch(self, work: Sequence[Work], tenant: Tenant) -> list[Outcome]:
         listed = {tenant.tenant_id: work[0][0].tenant}
