@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from cli import app, session
+from vault_svc.domain.secret import SecretValue
 
 TYPED = "Xq7-typed-in-haste-93"
 
@@ -68,7 +69,7 @@ def test_a_group_without_a_command_shows_its_help(colibri, group):
 )
 def test_a_value_typed_as_an_argument_is_not_repeated(colibri, arguments, monkeypatch):
     """The shell's history has it already; no log of stderr shall have it too."""
-    monkeypatch.setattr("cli.prompt.value_from", lambda *_: None)
+    monkeypatch.setattr("cli.prompt.value_from", lambda *_: SecretValue("x"))
     for extra in ((), ("--json",)):
         status, out, err = colibri(*arguments, *extra)
         assert status in {2, 5}

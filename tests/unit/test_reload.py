@@ -77,9 +77,7 @@ def test_what_a_crashed_run_wrote_is_told_of_by_the_next(
     assert told.lines == ["acme acme 1 /home/app/.env"]
 
 
-def test_its_directory_is_no_tenants(
-    cli: Cli, told: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_its_directory_is_no_tenants(cli: Cli, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     told.script(f"pwd >>{told.log}")
     monkeypatch.chdir(cli.jail_root("acme"))
     cli.must("provision", "acme")

@@ -88,7 +88,8 @@ def _serve(
         tie()
         for each in not_ours:
             each.close()
-        gc.freeze()  # what is here already stays shared, and is not searched again
+        gc.freeze()  # what is here already stays shared
+        gc.disable()  # a part's life is short, and a search costs more than it finds
         results = act(part)
         try:
             for result in results:
