@@ -13,10 +13,10 @@ proof: $(READY)  ## the main job, end to end, on embedded defaults
 test: lint suite  ## lint, types, import rules and the whole suite
 
 suite: $(DEV_READY)
-	$(BIN)/python -m pytest -n 3 --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 4 --dist loadgroup $(PYTEST_ARGS)
 
 full: lint  ## the suite with every combination, longer than CI may take
-	COLIBRI_TEST_FULL=1 $(BIN)/python -m pytest -n 3 --dist loadgroup $(PYTEST_ARGS)
+	COLIBRI_TEST_FULL=1 $(BIN)/python -m pytest -n 4 --dist loadgroup $(PYTEST_ARGS)
 
 lint: $(DEV_READY)
 	$(BIN)/ruff check .
