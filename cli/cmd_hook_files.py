@@ -107,6 +107,8 @@ def _call(run: Session, failing: OnFailure) -> Call:
             "COLIBRI_DB_URL may hold a password, it is not written into an engine's file",
             hint="put db_url into colibri.toml, which only you can read",
         )
+    if os.geteuid() != 0:  # an ordinary user's engine calls it in a user namespace
+        given["COLIBRI_KNOWN_WAY"] = ",".join(run.services.known_way())
     refuse = failing is OnFailure.REFUSE
     return Call(
         program=str(Path(sys.executable).with_name("colibri")),

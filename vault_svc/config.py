@@ -68,6 +68,7 @@ class Settings:
     batch_size: int
     write_concurrency: int
     provision_processes: int
+    known_way: frozenset[str]
     reload_command: str
     reload_timeout_seconds: float
     hook_timeout_seconds: float
@@ -150,6 +151,7 @@ def _defaults(data_dir: str) -> dict[str, Any]:
         "batch_size": 64,
         "write_concurrency": 8,
         "provision_processes": min(2 * _processors(), 4),
+        "known_way": frozenset[str](),
         "reload_command": "",
         "reload_timeout_seconds": 10.0,
         "hook_timeout_seconds": 60.0,

@@ -44,6 +44,14 @@ class IdMap:
         """Return the jail's numbers of a host's owner, NOBODY for what is not mapped."""
         return Owner(_inside(self.uids, owner.uid), _inside(self.gids, owner.gid))
 
+    def to_itself(self) -> IdMap:
+        """Return the map of the same ids to themselves."""
+        uids, gids = (
+            tuple(Extent(each.inside, each.inside, each.many) for each in part)
+            for part in (self.uids, self.gids)
+        )
+        return IdMap(uids, gids)
+
 
 SAME: Final = IdMap((Extent(0, 0, MOST + 1),), (Extent(0, 0, MOST + 1),))
 """A jail that counts as the host does."""

@@ -15,6 +15,7 @@ from typing import Final
 
 from vault_svc.hazmat.confine_error import Reason, Refused
 from vault_svc.hazmat.confine_walk import SEARCH, Root, Walk, described, root_from
+from vault_svc.hazmat.hidden_owners import is_ours_or_roots
 
 _OTHERS_WRITE: Final = 0o022
 JAILS: Final = "jails"
@@ -200,7 +201,7 @@ def _beginning(parts: tuple[str, ...], held: Sequence[Held]) -> tuple[int, list[
 
 def _check_trusted(status: os.stat_result, parts: tuple[str, ...]) -> None:
     """Refuse a directory that anyone but root and us owns or may write, sticky or not."""
-    if status.st_uid not in {0, os.geteuid()}:
+    if not is_ours_or_roots(status):
         detail = f"it belongs to uid {status.st_uid}"
         raise Refused(Reason.UNTRUSTED_BASE, "/" + "/".join(parts), detail=detail)
     if status.st_mode & _OTHERS_WRITE:

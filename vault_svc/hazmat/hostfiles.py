@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from vault_svc.errors import ColibriError, printable
+from vault_svc.hazmat.hidden_owners import is_ours_or_roots
 
 _LOOK: Final = (
     getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -60,7 +61,7 @@ def split(path: str, code: str) -> tuple[str, ...]:
 
 def _judge(fd: int, shown: str, code: str, *, last: bool, also: Collection[int] = ()) -> None:
     state = os.fstat(fd)
-    if state.st_uid not in {0, os.geteuid(), *also}:
+    if state.st_uid not in also and not is_ours_or_roots(state):
         raise _refuse(code, shown, f"belongs to uid {state.st_uid}, not to us or root")
     # Sticky is enough on the way, because others cannot rename our entry; not where files stand.
     if state.st_mode & 0o022 and (last or not state.st_mode & stat.S_ISVTX):

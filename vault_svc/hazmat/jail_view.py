@@ -118,7 +118,13 @@ def _ids(pid: int) -> IdMap:
     with open(f"/proc/{pid}/uid_map", encoding="ascii") as lines:
         uids = extents(lines.read())
     with open(f"/proc/{pid}/gid_map", encoding="ascii") as lines:
-        return IdMap(uids, extents(lines.read()))
+        found = IdMap(uids, extents(lines.read()))
+    # Of a namespace that is ours, too, the file shows what our parent's call its ids.
+    return found.to_itself() if _shares_ours(pid) else found
+
+
+def _shares_ours(pid: int) -> bool:
+    return os.readlink(f"/proc/{pid}/ns/user") == os.readlink("/proc/self/ns/user")
 
 
 def _is_idmapped(pid: int, root: int) -> bool:

@@ -144,7 +144,8 @@ def _hook_only(tenant: Tenant) -> ColibriError:
         "jail_root_not_allowed",
         f"the host does not see the root of jail '{tenant.jail}': only the hook of engine"
         f" '{tenant.engine}' delivers to it",
-        hint="start the jail with the hook installed; as root, podman's jails are seen",
+        hint="start the jail with the hook installed; what else is to be done is done inside,"
+        " see the runbook hook-install.md",
         tenant=tenant.tenant_id,
     )
 

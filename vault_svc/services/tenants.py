@@ -74,10 +74,10 @@ class Tenants:
         env_path = usual if asked.env_path is None else asked.env_path
         paths.jail_path(env_path)
         profile = self._profile(asked.profile or self.context.settings.default_profile)
-        owner = self._owner(asked.owner)
         source = asked.source or self.context.settings.default_source
         collection = self._collection(source, asked.collection or tenant_id, asked.no_collection)
         engine = asked.engine or self.context.settings.default_engine
+        owner = self._owner(asked.owner, engine)
         self._refuse_unisolated(engine, asked.tier)
         self.context.audit.ready()
         self._refuse_taken(tenant_id, jail)
@@ -156,7 +156,7 @@ class Tenants:
     def _changed(self, row: Tenant, changes: Changes) -> Tenant:
         changed = row
         if changes.owner:
-            owner = self._owner(changes.owner)
+            owner = self._owner(changes.owner, row.engine)
             changed = replace(changed, owner_uid=owner.uid, owner_gid=owner.gid)
         if changes.profile:
             changed = replace(changed, profile=self._profile(changes.profile))
@@ -208,10 +208,16 @@ class Tenants:
             raise _choice("profile", name, dotenv.PROFILES)
         return name
 
-    def _owner(self, owner: Owner | None) -> Owner:
+    def _owner(self, owner: Owner | None, engine: str) -> Owner:
         settings = self.context.settings
         owner = owner or Owner(settings.default_owner_uid, settings.default_owner_gid)
-        if os.geteuid() != 0 and (owner.uid, owner.gid) != (os.geteuid(), os.getegid()):
+        ours = (owner.uid, owner.gid) == (os.geteuid(), os.getegid())
+        # Where the hook alone delivers, it does so as the jail's root: every id of the jail's goes.
+        if (
+            not ours
+            and os.geteuid() != 0
+            and not self.context.engine(engine).capabilities.hook_only
+        ):
             raise ColibriError(
                 "owner_unmapped",
                 f"an ordinary user cannot give files to {owner.uid}:{owner.gid}",

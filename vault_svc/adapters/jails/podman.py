@@ -41,6 +41,13 @@ class Options:
     timeout_seconds: float = 60.0
 
 
+_ROOTLESS = "_CONTAINERS_ROOTLESS_UID"
+_UNSHARED = {
+    _ROOTLESS, "_CONTAINERS_ROOTLESS_GID", "_CONTAINERS_USERNS_CONFIGURED", "HOME",
+    "XDG_RUNTIME_DIR",
+}  # fmt: skip
+
+
 class PodmanEngine:
     """Containers of this account's podman, made by it or by colibri."""
 
@@ -53,6 +60,7 @@ class PodmanEngine:
             "CONTAINERS_CONF": options.containers_conf,
             "CONTAINERS_STORAGE_CONF": options.storage_conf,
             "XDG_RUNTIME_DIR": _runtime_dir(),
+            **_in_its_own_namespace(),
         }
         env = {key: value for key, value in given.items() if value}
         self._podman = Program("podman", "podman", env, path, options.timeout_seconds)
@@ -233,6 +241,12 @@ def _pid(found: dict[str, Any]) -> int | None:
     state = field_of(found, "podman", "State")
     pid = state.get("Pid")
     return pid if state.get("Running") and isinstance(pid, int) and pid > 1 else None
+
+
+def _in_its_own_namespace() -> dict[str, str]:
+    """Return what `podman unshare` told us, and podman must know: whose it is, and where."""
+    known = {name: text for name, text in os.environ.items() if name in _UNSHARED}
+    return known if _ROOTLESS in known else {}
 
 
 def _runtime_dir() -> str:
