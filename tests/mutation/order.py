@@ -118,6 +118,16 @@ ORDER = (
         "what a program loads from its directory would be the tenant's, and run as root",
     ),
     Mutation(
+        "hidden owner trusted unseen",
+        "vault_svc/hazmat/hidden_owners.py",
+        "    return status.st_uid == _NOBODY and (status.st_dev, status.st_ino) in _vouched\n",
+        "    return status.st_uid == _NOBODY\n",
+        (
+            "tests/unit/test_hidden_owners.py::test_only_what_was_vouched_for_passes_without_an_owner",
+        ),
+        "a neighbour's directory would lead the hook elsewhere",
+    ),
+    Mutation(
         "program that others may change is run",
         "vault_svc/hazmat/hostfiles.py",
         '    if state.st_mode & 0o022:\n        raise _refuse(code, path, "can be written',
