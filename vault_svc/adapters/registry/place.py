@@ -54,6 +54,16 @@ def check(path: str) -> None:
         raise faults.corrupt(path, "the file is empty")
 
 
+def is_still(path: str) -> bool:
+    """Say whether a registry is on a read-only file system, with nothing left to be written."""
+    if not os.statvfs(path).f_flag & os.ST_RDONLY:
+        return False
+    try:
+        return Path(f"{path}-wal").stat().st_size == 0
+    except FileNotFoundError:
+        return True
+
+
 def exists(path: str) -> bool:
     """Say whether anything stands at path."""
     return os.path.lexists(path)

@@ -27,7 +27,9 @@ class SqliteReader(TenantReads):
         Raises `usage` (not initialised), `registry_newer`, `registry_corrupt`, `busy`.
         """
         place.check(path)
-        uri = f"file:{quote(path)}?mode=ro"
+        # Nobody changes it there, so it needs no shared memory, which could not be made.
+        how = "immutable=1" if place.is_still(path) else "mode=ro"
+        uri = f"file:{quote(path)}?{how}"
         connection = None
         try:
             connection = sqlite3.connect(
