@@ -80,7 +80,7 @@ ORDER = (
     Mutation(
         "processes outlive the one that made them",
         "vault_svc/hazmat/forked.py",
-        "            tie()\n",
+        "        tie()\n",
         "",
         ("tests/unit/test_forked.py::test_when_we_are_killed_so_are_they",),
         "a run that was killed would go on delivering",
@@ -116,6 +116,16 @@ ORDER = (
         "",
         ("tests/unit/test_reload.py::test_its_directory_is_no_tenants",),
         "what a program loads from its directory would be the tenant's, and run as root",
+    ),
+    Mutation(
+        "interrupted while writers write",
+        "vault_svc/services/atonce.py",
+        "        outlast(threads)\n",
+        "        pass\n",
+        (
+            "tests/unit/test_at_once.py::test_interrupted_it_waits_for_what_is_at_work_and_begins_nothing_more",
+        ),
+        "their descriptors would be closed, and their numbers given to something else",
     ),
     Mutation(
         "hidden owner trusted unseen",

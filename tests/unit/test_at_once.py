@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 
@@ -87,3 +88,27 @@ def test_stopped_it_waits_for_what_is_under_way_and_begins_no_more(monkeypatch) 
     before = list(done)
     time.sleep(0.1)
     assert done == before
+
+
+def test_interrupted_it_waits_for_what_is_at_work_and_begins_nothing_more():
+    """What is at work has descriptors that the caller closes when the exception reaches it."""
+    begun, over = [], []
+
+    def act(item):
+        begun.append(item)
+        time.sleep(0.3)
+        over.append(item)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, stopped)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            atonce.each(range(9), act, at_once=2)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(begun) < 9
+    assert sorted(over) == sorted(begun)

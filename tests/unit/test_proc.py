@@ -136,7 +136,7 @@ def test_a_grandchild_that_keeps_the_pipes_does_not_keep_us():
 
 
 def test_an_interrupt_kills_the_child_too(monkeypatch, tmp_path):
-    def interrupted(self, give_up):
+    def interrupted(self, give_up, wanted):
         while not (tmp_path / "pid").exists():
             time.sleep(0.01)
         raise KeyboardInterrupt

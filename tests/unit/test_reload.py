@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -105,6 +106,32 @@ def test_one_that_hangs_holds_no_lock_and_delays_nobody(cli: Cli, told: Told) ->
     assert "did not end within 5 s" in items[0]["warnings"][0]
     assert items[1]["warnings"] == []
     cli.must("audit", "verify")
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_interrupted_it_ends_the_program_and_what_that_started(
+    cli: Cli, told: Told, processes: str
+) -> None:
+    told.script(f"sleep 60 & echo $! >>{told.log}; wait")
+    cli.settings |= {"COLIBRI_PROVISION_PROCESSES": processes, "COLIBRI_BATCH_SIZE": "1"}
+    for name in ("gamma", "zoo"):
+        cli.tenant(name)
+    ours = subprocess.Popen(
+        [str(INSTALLED), "provision", "--all"],
+        env=cli.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    give_up = time.monotonic() + 20
+    while len(told.lines) < 4:
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    ours.send_signal(signal.SIGINT)
+    ours.communicate(timeout=9)
+    give_up = time.monotonic() + 5
+    while any(Path(f"/proc/{pid}").exists() for pid in told.lines):
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
 
 
 def test_no_agent_is_there_to_be_told_while_its_jail_is_made(cli: Cli, told: Told) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vault_svc.errors import ColibriError
@@ -40,7 +41,7 @@ class ReloadProgram:
             return error.message
         return "" if os.access(self.path, os.X_OK) else f"'{self.path}' is no program"
 
-    def tell(self, change: Change) -> str:
+    def tell(self, change: Change, wanted: Callable[[], bool]) -> str:
         """Run it; return why it failed in words that hold nothing it printed."""
         # Most runs change nothing, or have nobody to tell.
         from vault_svc.adapters.jails.programs import SYSTEM
@@ -62,6 +63,7 @@ class ReloadProgram:
                 cwd="/",
                 max_output_bytes=_MAX_OUTPUT,
                 tied=True,
+                wanted=wanted,
             )
         except ColibriError as error:
             return error.message

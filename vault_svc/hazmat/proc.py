@@ -66,13 +66,15 @@ def run(
     pass_fds: Sequence[int] = (),
     tied: bool = False,
     meanwhile: Callable[[], object] | None = None,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> Finished:
     """Run argv[0], an absolute path or a name in the system's own directories, to its end.
 
     env is empty unless given; stdin is closed, or given through a pipe; stdout and stderr
     together may have max_output_bytes; pass_fds are the only descriptors it inherits. The child
     has a session of its own, which is killed whole however this ends; tied, the kernel kills it
-    even if we are killed. meanwhile is called once it has started.
+    even if we are killed. meanwhile is called once it has started; once it is not wanted any more
+    it is ended as if its time were over.
 
     Raises `helper_missing`, `helper_timeout`, `busy`; messages name the program, never its
     arguments or its output.
@@ -86,7 +88,7 @@ def run(
         if meanwhile is not None:
             meanwhile()
         streams = _Streams(child, stdin or b"", max_output_bytes)
-        in_time = streams.pump(give_up)
+        in_time = streams.pump(give_up, wanted)
     finally:
         status = end(child)
     if not in_time:
@@ -235,7 +237,7 @@ class _Streams:
         self._room = max_bytes
         self._closed: set[object] = set()
 
-    def pump(self, give_up: float) -> bool:
+    def pump(self, give_up: float, wanted: Callable[[], bool]) -> bool:
         """Return whether the program ended, or was stopped for its output, before give_up."""
         with selectors.DefaultSelector() as selector, end_of(self._child.pid) as end:
             self._register(selector, end)
@@ -243,7 +245,7 @@ class _Streams:
             while not self.overflow:
                 ending.check()
                 left = give_up - time.monotonic()
-                if left <= 0 and not ended:
+                if not ended and (left <= 0 or not wanted()):
                     return False
                 # Once it has ended only what already lies in the pipes is taken.
                 ready = selector.select(0 if ended else min(left, _TICK_SECONDS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,6 +29,9 @@ class Reloader(Protocol):
         """Return why it could not be run now, "" if it could."""
         ...
 
-    def tell(self, change: Change) -> str:
-        """Run it for one change, bounded in time; return why it failed, "" if it did not."""
+    def tell(self, change: Change, wanted: Callable[[], bool]) -> str:
+        """Run it for one change, bounded in time; return why it failed, "" if it did not.
+
+        It is ended early once it is not wanted any more.
+        """
         ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
-from threading import Thread
+from functools import partial
 from typing import Final, Self
 
 from vault_svc.domain.audit import Entry, Event
@@ -33,14 +33,14 @@ class _Told:
 class Telling(AbstractContextManager["Telling"]):
     """Tells of the changes of one run, and keeps their outcomes back until it is known how it went.
 
-    Left early, it waits for the programs that run and begins no other.
+    Left early, it ends the programs that run and begins no other.
     """
 
     def __init__(self, context: Context, *, wanted: bool = True) -> None:
         """Take the ports; with wanted false nobody is told."""
         self._context = context
         self._wanted = wanted and context.reloader.configured
-        self._under_way: list[tuple[Thread | None, _Told]] = []
+        self._under_way: list[tuple[atonce.Worker | None, _Told]] = []
         self._left = False
 
     def __enter__(self) -> Self:
@@ -48,10 +48,9 @@ class Telling(AbstractContextManager["Telling"]):
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Wait for what runs."""
+        """End what runs."""
         self._left = True
-        for thread, _ in self._under_way:
-            _wait_for(thread)
+        atonce.outlast([worker for worker, _ in self._under_way if worker])
 
     def passed(self, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
         """Begin to tell of what changed; yield the outcomes of all others, and of those told."""
@@ -60,13 +59,14 @@ class Telling(AbstractContextManager["Telling"]):
         if kept:
             self._begin(_Told(tuple(kept), tuple(self._changes(kept))))
         yield from outcomes if not kept else [each for each in outcomes if not each.receipt]
-        while self._under_way and not _is_at_work(self._under_way[0][0]):
+        while self._under_way and (not (worker := self._under_way[0][0]) or worker.is_over):
             yield from self._concluded(self._under_way.pop(0)[1])
 
     def rest(self) -> Iterator[Outcome]:
         """Yield the outcomes that were kept back, when all are told."""
         while self._under_way:
-            _wait_for(self._under_way[0][0])
+            if worker := self._under_way[0][0]:
+                worker.wait()
             yield from self._concluded(self._under_way.pop(0)[1])
 
     def _changes(self, changed: Iterable[Outcome]) -> Iterator[Change]:
@@ -77,21 +77,18 @@ class Telling(AbstractContextManager["Telling"]):
                 yield Change(each.tenant_id, jail, receipt.generation, receipt.path)
 
     def _begin(self, told: _Told) -> None:
-        thread = Thread(target=self._tell, args=(told,), name="reload")
         try:
-            thread.start()
-        except RuntimeError:  # as many as this system allows
+            self._under_way.append((atonce.Worker(partial(self._tell, told), "reload"), told))
+        except RuntimeError:  # as many threads as this system allows
             self._tell(told)
             self._under_way.append((None, told))
-        else:
-            self._under_way.append((thread, told))
 
     def _tell(self, told: _Told) -> None:
         def tell(change: Change) -> None:
             if self._left:
                 return
             try:
-                why = self._context.reloader.tell(change)
+                why = self._context.reloader.tell(change, lambda: not self._left)
             except ColibriError as error:
                 why = error.message
             if why:
@@ -118,15 +115,6 @@ def told(context: Context, outcome: Outcome) -> Outcome:
     with Telling(context) as telling:
         (after,) = [*telling.passed([outcome]), *telling.rest()]
     return after
-
-
-def _is_at_work(thread: Thread | None) -> bool:
-    return thread is not None and thread.is_alive()
-
-
-def _wait_for(thread: Thread | None) -> None:
-    if thread is not None:
-        thread.join()
 
 
 def _warned(outcome: Outcome, why: str) -> Outcome:
