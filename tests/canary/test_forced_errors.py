@@ -239,6 +239,9 @@ def lived(cli: Cli, monkeypatch) -> Cli:
 def live(cli: Cli, monkeypatch) -> Cli:
     """Have a host in the middle of its life, whose login to a server needs no helper."""
     cli.settings["COLIBRI_RELOAD_COMMAND"] = "/usr/bin/true"
+    # As soon as there are four tenants, two processes share a run.
+    cli.settings |= {"COLIBRI_BATCH_SIZE": "1", "COLIBRI_PROVISION_PROCESSES": "2"}
+    cli.tenant("zeta", env_path="/.env", KEY="zeroth")
     cli.tenant("acme", env_path="/.env", KEY="first")
     cli.must("provision", "acme")
     cli.must("secret", "set", "acme", "KEY", stdin=b"second")

@@ -122,7 +122,7 @@ CONFINEMENT = (
     Mutation(
         "base of another user",
         ROOT,
-        "if status.st_uid not in {0, os.geteuid()}:",
+        "if not is_ours_or_roots(status):",
         "if False:",
         (ROOTS + "test_c3_component_of_another_user_is_refused",),
         "an owner may move what is below",
@@ -654,7 +654,7 @@ SECRETS = (
     ),
     Mutation(
         "an error's own words shown",
-        "cli/faults.py",
+        "vault_svc/faults.py",
         'f"{type(error).__name__} at {where}"',
         'f"{error!r} at {where}"',
         ("tests/unit/test_cli_errors.py::test_a_fault_is_told_by_type_and_place_only",),

@@ -12,6 +12,7 @@ import pytest
 
 from tests.kit.cli import INSTALLED, Cli
 from vault_svc.adapters.registry.lazy import LazyRegistry
+from vault_svc.adapters.reload import ReloadProgram
 
 
 class Told:
@@ -181,3 +182,17 @@ def test_a_program_that_is_not_there_is_a_warning_and_a_relative_one_is_refused(
     cli.settings["COLIBRI_RELOAD_COMMAND"] = "reload"
     refused = cli.run("provision", "acme")
     assert (refused.status, refused.error["code"]) == (2, "usage")
+
+
+def test_a_fault_while_it_is_told_is_words_and_no_traceback(
+    cli: Cli, told: Told, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A thread would print what it raises, and that may hold a value."""
+
+    def broken(*_: object) -> str:
+        raise RuntimeError("sk-live")
+
+    monkeypatch.setattr(ReloadProgram, "tell", broken)
+    done = cli.must("provision", "acme", "--json")
+    assert "RuntimeError at test_reload.py" in done.json["warnings"][0]
+    assert "sk-live" not in done.text + done.stderr + "".join(capfd.readouterr())

@@ -22,11 +22,14 @@ class Worker:
         """Start a thread that does act; raise RuntimeError where there can be no more."""
         self._over = Event()
         self._act = act
+        self.failed: BaseException | None = None
         Thread(target=self._do, name=name).start()
 
     def _do(self) -> None:
         try:
             self._act()
+        except BaseException as error:  # noqa: BLE001 - told by who asks; a thread would print it
+            self.failed = error
         finally:
             self._over.set()
 

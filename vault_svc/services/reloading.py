@@ -15,6 +15,7 @@ from typing import Final, Self
 from vault_svc.domain.audit import Entry, Event
 from vault_svc.domain.plan import Outcome
 from vault_svc.errors import ColibriError
+from vault_svc.faults import internal
 from vault_svc.ports.reloader import Change
 from vault_svc.services import atonce
 from vault_svc.services.context import Context
@@ -60,14 +61,14 @@ class Telling(AbstractContextManager["Telling"]):
             self._begin(_Told(tuple(kept), tuple(self._changes(kept))))
         yield from outcomes if not kept else [each for each in outcomes if not each.receipt]
         while self._under_way and (not (worker := self._under_way[0][0]) or worker.is_over):
-            yield from self._concluded(self._under_way.pop(0)[1])
+            yield from self._concluded(*self._under_way.pop(0))
 
     def rest(self) -> Iterator[Outcome]:
         """Yield the outcomes that were kept back, when all are told."""
         while self._under_way:
             if worker := self._under_way[0][0]:
                 worker.wait()
-            yield from self._concluded(self._under_way.pop(0)[1])
+            yield from self._concluded(*self._under_way.pop(0))
 
     def _changes(self, changed: Iterable[Outcome]) -> Iterator[Change]:
         rows = self._context.registry.rows([each.tenant_id for each in changed])
@@ -89,14 +90,16 @@ class Telling(AbstractContextManager["Telling"]):
                 return
             try:
                 why = self._context.reloader.tell(change, lambda: not self._left)
-            except ColibriError as error:
-                why = error.message
+            except Exception as error:  # noqa: BLE001 - what becomes of it is words, always
+                why = error.message if isinstance(error, ColibriError) else internal(error).message
             if why:
                 told.failures[change.tenant_id] = why
 
         atonce.each(told.changes, tell, at_once=_MOST_AT_ONCE)
 
-    def _concluded(self, told: _Told) -> list[Outcome]:
+    def _concluded(self, worker: atonce.Worker | None, told: _Told) -> list[Outcome]:
+        if worker and worker.failed:
+            raise worker.failed
         entries = [
             Entry(
                 Event.RELOAD_FAILED if change.tenant_id in told.failures else Event.RELOADED,
