@@ -20,6 +20,7 @@ from vault_svc.errors import ColibriError, printable
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _GAP: Final = 3
+_PAIR: Final = 2
 _LAST: Final = 24
 """The least room for a table's last column: below it a row is shown as a block of its own."""
 
@@ -182,7 +183,10 @@ def _on_terminal(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     # Lines break at spaces only, but for the last column, which may hold paths and digests.
     *words, last = _widths(columns, [[_longest(cell) for cell in row] for row in rows])
     room = shutil.get_terminal_size().columns - 2 - sum(words) - _GAP * len(words)
-    (_rich_table if room >= min(last, _LAST) else _blocks)(columns, rows)
+    if room >= min(last, _LAST):
+        _rich_table(columns, rows)
+    else:  # a name and its value are a block already
+        (_plain_table if len(columns) == _PAIR else _blocks)(columns, rows)
 
 
 def _longest(cell: str) -> str:
