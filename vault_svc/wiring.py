@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from vault_svc.ports.registry import TenantReader
     from vault_svc.ports.secret_source import Resolve, SecretSource, SecretWriter
     from vault_svc.ports.source_admin import SourceAdmin, SourcePolicies
+    from vault_svc.ports.spawning import SpawnRecords
     from vault_svc.services.audit import Auditing
     from vault_svc.services.batch import Options
     from vault_svc.services.context import Context
@@ -146,15 +147,19 @@ class Services:
     @cached_property
     def spawner(self) -> Spawner:
         """Run agents in jails."""
-        from vault_svc.adapters.spawns import FileSpawnRecords
         from vault_svc.hazmat.attach import signals_held
         from vault_svc.services.spawn import Spawner
 
         self._require_state()
-        records = FileSpawnRecords(
+        return Spawner(self._context, self._spawns, signals_held)
+
+    @cached_property
+    def _spawns(self) -> SpawnRecords:
+        from vault_svc.adapters.spawns import FileSpawnRecords
+
+        return FileSpawnRecords(
             self.settings.inside("spawns"), lock_timeout_seconds=self.settings.lock_timeout_seconds
         )
-        return Spawner(self._context, records, signals_held)
 
     def local(self, argv: Sequence[str]) -> int:
         """Run a command here, in no jail, as the default owner; return its exit status."""
@@ -249,7 +254,7 @@ class Services:
         from vault_svc.services.jails import Jails
 
         self._require_state()
-        return Jails(self._context, self._engines)
+        return Jails(self._context, self._engines, self._spawns)
 
     @cached_property
     def keys(self) -> Keys:

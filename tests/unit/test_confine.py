@@ -168,6 +168,24 @@ def test_what_came_after_the_look_is_never_opened(ready, what, monkeypatch):
     assert (caught.value.code, opened) == ("tampered", [])
 
 
+def test_what_could_not_be_read_back_for_lack_of_descriptors_stays(ready, monkeypatch):
+    """It has the name already, whole and announced: to take it away would leave nothing."""
+    ready.place()
+    real, looks = confine.inspect_at, []
+
+    def exhausted(*arguments):
+        looks.append(True)
+        raise refusal(OSError(errno.EMFILE, "too many"), "x")
+
+    monkeypatch.setattr(confine, "inspect_at", exhausted)
+    with pytest.raises(ColibriError) as caught:
+        ready.place(content=b"B=2\n")
+    monkeypatch.setattr(confine, "inspect_at", real)
+    assert (caught.value.code, len(looks)) == ("busy", 1)
+    assert ready.inspect().content == b"B=2\n"
+    assert ready.arena.leftovers() == []
+
+
 @pytest.mark.parametrize("what", ["fifo", "char device"])
 def test_a_sweep_opens_no_device_of_our_pattern(tmp_path, what, monkeypatch):
     """It came between the look that found a file and the open for its lock."""

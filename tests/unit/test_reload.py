@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -195,4 +196,33 @@ def test_a_fault_while_it_is_told_is_words_and_no_traceback(
     monkeypatch.setattr(ReloadProgram, "tell", broken)
     done = cli.must("provision", "acme", "--json")
     assert "RuntimeError at test_reload.py" in done.json["warnings"][0]
+    assert _events(cli) == [("reload_failed", "acme")]
     assert "sk-live" not in done.text + done.stderr + "".join(capfd.readouterr())
+
+
+def test_however_many_batches_few_programs_run_at_once(cli: Cli, told: Told) -> None:
+    for number in range(40):
+        cli.tenant(f"t{number:02}")
+    cli.settings |= {"COLIBRI_BATCH_SIZE": "1", "COLIBRI_PROVISION_PROCESSES": "1"}
+    told.script(f"echo $1 >>{told.log}; sleep 3")
+    ours = subprocess.Popen(
+        [str(INSTALLED), "provision", "--all"], env=cli.environment, stdout=subprocess.DEVNULL
+    )
+    most, roots = 0, [cli.jail_root(f"t{number:02}") for number in range(40)]
+    while not all((root / "home/app/.env").exists() for root in roots):
+        assert ours.poll() is None
+    delivered_after = len(told.lines)
+    while ours.poll() is None:
+        most = max(most, sum(Path(f"/proc/{pid}").exists() for pid in _children(ours.pid)))
+        time.sleep(0.02)
+    assert (ours.returncode, len(told.lines)) == (0, 42)
+    assert delivered_after < 42, "deliveries waited for programs"
+    assert 2 < most <= 32
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(child) for child in task.read_text().split()]
+    return found

@@ -16,9 +16,12 @@ import pytest
 
 from tests.kit.cli import Cli
 from vault_svc.adapters.delivery import ConfinedDelivery
+from vault_svc.adapters.locks import FileLocks
 from vault_svc.adapters.registry.lazy import LazyRegistry
 from vault_svc.adapters.sources.embedded import EmbeddedSource
+from vault_svc.adapters.spawns import FileSpawnRecords
 from vault_svc.errors import ColibriError
+from vault_svc.ports.spawning import Passing
 
 AWAY = ColibriError("source_unreachable", "the source is away")
 
@@ -61,6 +64,31 @@ def test_a_jail_made_anew_is_recorded_and_its_copy_of_the_file_removed(
     assert row(acme)["status"] == "suspended"
     assert acme.must("revoke", "acme").status == 0
     acme.must("offboard", "acme")
+    acme.must("jail", "destroy", "acme")
+
+
+def test_a_file_that_is_not_seen_from_here_is_not_taken_for_gone(acme: Cli) -> None:
+    """Under another base the engine does not know the jail: that proves nothing."""
+    (acme.home / "elsewhere").mkdir(mode=0o700)
+    acme.settings["COLIBRI_JAIL_ROOT_BASE"] = str(acme.home / "elsewhere")
+    assert code(acme, "update-tenant", "acme", "--ephemeral") == "jail_root_not_allowed"
+    del acme.settings["COLIBRI_JAIL_ROOT_BASE"]
+    assert delivered(acme).exists()
+    acme.must("update-tenant", "acme", "--ephemeral")
+    assert not delivered(acme).exists()
+    acme.must("jail", "destroy", "acme")
+
+
+def test_a_jail_that_somebody_is_at_work_on_is_not_destroyed(acme: Cli) -> None:
+    acme.must("update-tenant", "acme", "--ephemeral")
+    acme.settings["COLIBRI_LOCK_TIMEOUT_SECONDS"] = "1"
+    locks = FileLocks(str(acme.state / "provision.lock"), timeout_seconds=1)
+    with locks.hold("acme"):
+        assert acme.process("jail", "destroy", "acme").error["code"] == "busy"
+    records = FileSpawnRecords(str(acme.state / "spawns"), lock_timeout_seconds=1)
+    with records.add(Passing("acme", "directory", "acme")) as held:
+        assert code(acme, "jail", "destroy", "acme") == "jail_taken"
+        held.done()
     acme.must("jail", "destroy", "acme")
 
 

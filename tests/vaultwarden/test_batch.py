@@ -146,6 +146,10 @@ def test_where_the_source_fails_every_tenant_of_a_shared_run_says_so(cli, fake, 
     assert {i["tenant_id"]: i["error"]["code"] for i in result.json["items"]} == dict.fromkeys(
         shared, "source_auth_failed"
     )
+    rows = cli.must("list-tenants", "--json").json["items"]
+    assert all(row["last_error"].startswith("source_auth_failed") for row in rows)
+    lines = cli.must("audit", "tail", "--json").json["items"]
+    assert [line["event"] for line in lines[-5:]] == ["delivery_failed"] * 5
     assert logins(fake) == before + 1
 
 

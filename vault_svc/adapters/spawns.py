@@ -54,6 +54,17 @@ class FileSpawnRecords:
             finally:
                 os.close(fd)
 
+    def names(self, jail: str) -> bool:
+        """Say whether a record is of a jail of this name, whoever holds it."""
+        try:
+            with (
+                hostfiles.directory(self._path, _UNSAFE) as parent,
+                hostfiles.locked(parent, "the spawn records", self._timeout_seconds),
+            ):
+                return any(_decoded(parent, name).jail == jail for name in _names(parent))
+        except FileNotFoundError:
+            return False
+
     def abandoned(self) -> Iterator[Held]:
         """Yield the records whose writers are gone, each held while it is looked at."""
         try:
@@ -67,9 +78,10 @@ class FileSpawnRecords:
         held: list[tuple[str, int]] = []
         with hostfiles.locked(parent, "the spawn records", self._timeout_seconds):
             hostfiles.sweep_at(parent)
-            names = (name for name in sorted(os.listdir(parent)) if name.endswith(_SUFFIX))
             held += [
-                (name, fd) for name in names if (fd := opened_and_locked(parent, name)) is not None
+                (name, fd)
+                for name in _names(parent)
+                if (fd := opened_and_locked(parent, name)) is not None
             ]
         try:
             for name, _ in held:
@@ -77,6 +89,10 @@ class FileSpawnRecords:
         finally:
             for _, fd in held:
                 os.close(fd)
+
+
+def _names(parent: int) -> list[str]:
+    return [name for name in sorted(os.listdir(parent)) if name.endswith(_SUFFIX)]
 
 
 def _encoded(what: Passing) -> bytes:

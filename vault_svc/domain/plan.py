@@ -82,3 +82,4 @@ class Outcome:
     displaced: str = ""
     warnings: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    jail: str = ""

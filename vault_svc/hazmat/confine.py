@@ -192,14 +192,20 @@ def _place_at(root: Root, parent: int, path: Sequence[str], wanted: staging.Want
     staging.sweep(parent)
     displaceable(parent, name)
     staged = staging.stage(parent, wanted)
+    published = False
     try:
         displaced = publish(staged, parent, name)
+        published = True
         os.fsync(parent)
         found = _read_back(root, path, staged, wanted)
     except BaseException as error:
-        staging.discard(staged, parent, name)
+        refused = refusal(error, name) if isinstance(error, OSError) else error
+        # For lack of descriptors it could not be looked at again: whole and announced, it stays.
+        unseen = isinstance(refused, Refused) and refused.reason is Reason.EXHAUSTED
+        if not (published and unseen):
+            staging.discard(staged, parent, name)
         if isinstance(error, OSError):
-            raise refusal(error, name) from None
+            raise refused from None
         raise
     finally:
         os.close(staged.fd)
@@ -236,6 +242,8 @@ def _read_back(
             found = inspect_at(root, parent, path[-1], len(wanted.content))
             same_mount = mount_id(parent) == root.mount
     except Refused as refused:
+        if refused.reason is Reason.EXHAUSTED:
+            raise
         # The file has its name already: whatever stands in the way now came after.
         raise Refused(Reason.TAMPERED, refused.component, target=refused.target) from None
     ours = (found.dev, found.ino, found.nlink) == (staged.dev, staged.ino, 1)

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Final
 
-_NUMBERS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+NUMBERS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class EndedError(BaseException):
@@ -38,7 +38,7 @@ def held_back() -> Iterator[None]:
     _asked.clear()
     _depth = 1
     try:
-        for number in _NUMBERS:
+        for number in NUMBERS:
             if signal.getsignal(number) not in {signal.SIG_IGN, None}:
                 before[number] = signal.signal(number, _note)
         with suppress(EndedError):
@@ -66,15 +66,27 @@ def deferred() -> Iterator[None]:
     came: list[int] = []
     before: dict[signal.Signals, Any] = {}
     try:
-        for number in _NUMBERS:
-            if callable(signal.getsignal(number)):
-                before[number] = signal.signal(number, lambda number, _: came.append(number))
+        with masked():
+            for number in NUMBERS:
+                if callable(signal.getsignal(number)):
+                    before[number] = signal.signal(number, lambda number, _: came.append(number))
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for asked in came:
-            signal.raise_signal(asked)
+        with masked():  # a handler of the caller's may raise: not before all are theirs again
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            for asked in came:
+                signal.raise_signal(asked)
+
+
+@contextmanager
+def masked() -> Iterator[None]:
+    """Keep signals that end us from this thread for the block; they come when it is left."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def check() -> None:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Final, NoReturn, TypeVar
 
+from vault_svc.hazmat.ending import NUMBERS, masked
 from vault_svc.hazmat.tie import tie_to
 
 P = TypeVar("P")
@@ -64,13 +65,14 @@ def _fork(
     tie = tie_to(os.getpid())
     try:
         pair = reader, writer = Pipe(duplex=False)
-        child = os.fork()
+        with masked():  # the child is not to unwind what is its parent's
+            child = os.fork()
+            if child == 0:
+                _serve(part, act, writer, tie, (reader, *others))
     except OSError:
         for each in pair:
             each.close()
         return None
-    if child == 0:
-        _serve(part, act, writer, tie, (reader, *others))
     writer.close()
     return reader, child
 
@@ -85,6 +87,7 @@ def _serve(
     try:
         # Whatever our parent made of it: asked to end, we end what we started first.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
         tie()
         for each in not_ours:
             each.close()

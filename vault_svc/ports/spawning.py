@@ -37,6 +37,10 @@ class SpawnRecords(Protocol):
         """Write a record durably and hold it; it stays after the block unless it is done."""
         ...
 
+    def names(self, jail: str) -> bool:
+        """Say whether a record is of a jail of this name, whoever holds it."""
+        ...
+
     def abandoned(self) -> Iterator[Held]:
         """Yield the records whose writers are gone, each held while it is looked at."""
         ...

@@ -357,6 +357,7 @@ class Batch:
             displaced=displaced,
             warnings=job.warnings,
             left_out=job.left_out,
+            jail=job.tenant.jail,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from vault_svc.domain import names
@@ -12,6 +13,7 @@ from vault_svc.domain.tenant import Status, Tenant
 from vault_svc.errors import ColibriError
 from vault_svc.ports.delivery import JailRoot
 from vault_svc.ports.jail_engine import JailEngine, JailInfo, Ran
+from vault_svc.ports.spawning import SpawnRecords
 from vault_svc.services.context import Context
 
 
@@ -21,6 +23,7 @@ class Jails:
 
     context: Context
     engines: Callable[[], Sequence[JailEngine]]
+    spawns: SpawnRecords
 
     def create(self, name: str, engine: str, owner: Owner) -> JailInfo:
         """Make a jail and audit it."""
@@ -78,12 +81,18 @@ class Jails:
         """Remove a jail nobody is registered for; raise `jail_taken` or `jail_not_found`."""
         names.jail_name(name)
         holder = self.context.registry.by_jail(self.context.settings.host, name)
-        if holder and not self._holds_nothing(holder):
-            raise ColibriError(
-                "jail_taken",
-                f"jail '{name}' belongs to tenant '{holder.tenant_id}'",
-                hint=f"colibri offboard {holder.tenant_id}, then destroy it",
-            )
+        held = self.context.locks.hold(holder.tenant_id) if holder else nullcontext()
+        with held:  # nobody delivers to it between the look and the end
+            holder = self.context.registry.by_jail(self.context.settings.host, name)
+            if holder and not self._holds_nothing(holder):
+                raise ColibriError(
+                    "jail_taken",
+                    f"jail '{name}' belongs to tenant '{holder.tenant_id}'",
+                    hint=f"colibri offboard {holder.tenant_id}, then destroy it",
+                )
+            return self._destroyed(name, engine)
+
+    def _destroyed(self, name: str, engine: str | None) -> JailInfo:
         info = self.found(name, engine)
         self._refuse_renamed_host(info)
         self.context.record(Event.WILL_DESTROY_JAIL, jail=name, engine=info.engine)
@@ -92,12 +101,13 @@ class Jails:
         return info
 
     def _holds_nothing(self, holder: Tenant) -> bool:
-        """Say whether a tenant's jail is ephemeral, and nothing was delivered to this one."""
+        """Say whether a tenant's jail is ephemeral, with nothing delivered and no agent in it."""
         ids, registry = [holder.tenant_id], self.context.registry
         delivered = isinstance(registry.newest(ids).get(holder.tenant_id), Receipt)
         stable = self.context.engine(holder.engine).capabilities.stable_roots
         open_root = stable and not holder.jail_root
-        return open_root and not delivered and not registry.open_intents(ids)
+        idle = not self.spawns.names(holder.jail)
+        return open_root and idle and not delivered and not registry.open_intents(ids)
 
     def _refuse_renamed_host(self, info: JailInfo) -> None:
         try:

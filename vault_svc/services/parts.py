@@ -29,7 +29,7 @@ class Parts:
     ) -> Iterator[Outcome] | None:
         """Return the outcomes of rows, all of one source; None where they are not to be cut.
 
-        Those that were busy are listed in busy instead.
+        Those that were busy are listed in busy instead. Raises what stops the whole source.
         """
         settings = self.context.settings
         number = min(
@@ -37,11 +37,7 @@ class Parts:
         )
         if number <= 1:
             return None
-        try:
-            resolve = self.context.source(rows[0].source).ahead()
-        except ColibriError as error:  # the whole source: each tenant fails with it, by name
-            told = error
-            return (failed(row.tenant_id, told) for row in rows)
+        resolve = self.context.source(rows[0].source).ahead()
         return self._cut(rows, number, options, resolve, busy) if resolve else None
 
     def _cut(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, groupby, islice
 
 from vault_svc.domain.audit import Event
@@ -14,7 +15,7 @@ from vault_svc.domain.secret import CollectionRef, SecretSet
 from vault_svc.domain.tenant import Action, Status, Tenant, next_status
 from vault_svc.errors import ColibriError
 from vault_svc.faults import internal
-from vault_svc.ports.secret_source import Answer, Resolve
+from vault_svc.ports.secret_source import Answer, Resolve, Resolved
 from vault_svc.services import reloading
 from vault_svc.services.agreement import agrees, delivered_revision
 from vault_svc.services.batch import Batch, Options, failed
@@ -103,8 +104,12 @@ class Provisioner:
             if options.repair:  # before the source is asked for those that it is not needed for
                 mine, sound = self._split_drifted(mine)
                 yield from sound
-            shared = parts.deliver(mine, options, busy)
-            yield from shared or set_aside(self.once(mine, options), busy)
+            shared, alone = None, self
+            try:
+                shared = parts.deliver(mine, options, busy)
+            except ColibriError as error:  # the whole source: each tenant fails with it, by name
+                alone = replace(self, resolve=partial(_raised, error))
+            yield from shared or set_aside(alone.once(mine, options), busy)
         yield from self._again(busy, options)
 
     def part(self, rows: Sequence[Tenant], options: Options) -> Iterator[list[Outcome]]:
@@ -340,6 +345,11 @@ def _unanswered(row: Tenant) -> ColibriError:
         f"source '{row.source}' gave no answer for collection '{row.collection}'",
         hint="run it again; nothing was changed",
     )
+
+
+def _raised(error: ColibriError, refs: Sequence[CollectionRef]) -> Iterator[Resolved]:
+    del refs
+    raise error
 
 
 def _suspended(row: Tenant) -> Outcome:

@@ -198,7 +198,8 @@ class Tenants:
             left = row.env_path  # a crash left the file there before there was a receipt
         if not moved or not left:
             return row
-        if changed.jail == row.jail:  # made anew or moved: its tree is where the engine has it
+        anew = changed.jail == row.jail and changed.jail_root
+        if anew:  # made anew or moved: its tree is where the engine has it
             row = replace(row, jail_root=changed.jail_root, root_ino=changed.root_ino)
         Remover(self.context).take_out(row, left)
         return self.context.registry.tenant(row.tenant_id)

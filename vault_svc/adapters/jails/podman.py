@@ -42,6 +42,7 @@ class Options:
 
 
 _ROOTLESS = "_CONTAINERS_ROOTLESS_UID"
+_ALL_IDS = ["0", "0", str(2**32 - 1)]  # nobody unshared anything
 _UNSHARED = {
     _ROOTLESS, "_CONTAINERS_ROOTLESS_GID", "_CONTAINERS_USERNS_CONFIGURED", "HOME",
     "XDG_RUNTIME_DIR",
@@ -246,7 +247,9 @@ def _pid(found: dict[str, Any]) -> int | None:
 def _in_its_own_namespace() -> dict[str, str]:
     """Return what `podman unshare` told us, and podman must know: whose it is, and where."""
     known = {name: text for name, text in os.environ.items() if name in _UNSHARED}
-    return known if _ROOTLESS in known else {}
+    if _ROOTLESS not in known or Path("/proc/self/uid_map").read_text().split() == _ALL_IDS:
+        return {}
+    return known
 
 
 def _runtime_dir() -> str:
