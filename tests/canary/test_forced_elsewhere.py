@@ -32,6 +32,7 @@ LEASES = (
 AGENTS = (
     ("-v", "spawn-agent", "acme", "--", "/bin/true"),
     ("spawn-agent", "beta", "--ephemeral", "--", "/bin/true"),
+    ("jail", "destroy", "beta"),
 )
 
 

@@ -140,7 +140,7 @@ ELSEWHERE = {
     "hooks": {f"HostFiles.{each}" for each in ("read", "write", "remove")},
     "agents": {
         *("JailEngine.pid_of", "JailEngine.attach", "SpawnRecords.add", "SpawnRecords.abandoned"),
-        *("Held.what", "Held.done", "Signals.ending"),
+        *("Held.what", "Held.done", "Signals.ending", "SpawnRecords.names"),
     },
     "account": {
         *(f"SourcePolicies.{each}" for each in ("rendered", "compared", "applied")),
