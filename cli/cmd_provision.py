@@ -202,7 +202,7 @@ def _say_left_out(outcomes: Sequence[Outcome], *, verbose: bool) -> None:
             output.say(f"tenant '{outcome.tenant_id}': left out {words}")
     count = sum(len(outcome.left_out) for outcome in outcomes)
     if count and not verbose:
-        output.say(f"left out, being no variables: {count}; colibri --verbose names them")
+        output.say(f"left out, being no variables: {count}; colibri --verbose provision names them")
 
 
 def _report_one(outcome: Outcome, as_json: bool) -> None:
@@ -235,7 +235,7 @@ def _report_all(outcomes: list[Outcome], as_json: bool, late: ColibriError | Non
     failures = sum(outcome.result == "failed" for outcome in outcomes)
     if failures:
         of = output.count(len(outcomes), "tenant")
-        raise _partial(f"{failures} of {of} failed, their last good file stays")
+        raise _partial(f"{failures} of {of} failed; where there was a file, it stays")
 
 
 def _closed(reader: TenantReader, tenant: str | None) -> dict[str, str]:

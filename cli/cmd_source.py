@@ -207,6 +207,9 @@ def logout_source(context: typer.Context, source: Source, json: Json = False) ->
     Example: colibri source logout vaultwarden
     """
     was_there = session(context).services.sources.logout(source)
+    if session(context).settings.default_source == source:
+        words = f"tenants are still registered with source '{source}' where none is named"
+        output.say(f"warning: {words}; see the setting default_source")
     if json:
         output.document("source-logout", {"source": source, "changed": was_there})
     else:

@@ -152,13 +152,16 @@ class Sources:
         lost = [row.tenant_id for row in rows if row.collection_id not in known]
         idle = [ref.name for ref in collections if ref.collection_id not in used]
         return [
-            _listed("tenants without a collection", lost, "fail", "collection_not_found"),
+            _listed("tenants without a collection", lost, "fail", "collection_not_found", _LOST),
             _listed("collections without a tenant", idle, "warn", ""),
         ]
 
 
-def _listed(name: str, found: Sequence[str], state: str, code: str) -> Check:
+_LOST = "let the account read it, or colibri update-tenant TENANT --collection NAME"
+
+
+def _listed(name: str, found: Sequence[str], state: str, code: str, hint: str = "") -> Check:
     if not found:
         return Check(name, "ok", "none")
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    return Check(name, state, f"{len(found)}: {', '.join(found[:_SHOWN])}{more}", code=code)
+    return Check(name, state, f"{len(found)}: {', '.join(found[:_SHOWN])}{more}", hint, code)

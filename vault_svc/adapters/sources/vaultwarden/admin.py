@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -39,17 +40,28 @@ class VaultwardenAdmin:
 
     def begin(self, asked: Asked) -> BegunLogin:
         """Check helper, address and authority before anything is asked of a person or a server."""
+        before = self._account() if asked.stored else None
+        known = (before.helper.bw, before.helper.node) if before else ("", "")
         bw, node = helper.find(
-            asked.helper or self.options.bw_path, asked.interpreter or self.options.node_path
+            asked.helper or self.options.bw_path or _still_there(known[0]),
+            asked.interpreter or self.options.node_path or _still_there(known[1]),
         )
         found = helper.identify(bw, node, untested_version=self.options.untested_version)
-        if asked.stored:
-            before = self._account()
-            ca = before.ca if asked.ca_file is None else _authority(asked.ca_file)
-            return BegunLogin(self, before.server, before.organization_id, ca, found, before)
-        address = accounts.checked_server(asked.server)
-        ca = _authority(asked.ca_file)
-        return BegunLogin(self, address, asked.organization, ca, found)
+        address = before.server if before else accounts.checked_server(asked.server)
+        ca = self._kept_authority(address) if asked.ca_file is None else _authority(asked.ca_file)
+        organization = before.organization_id if before else asked.organization
+        return BegunLogin(self, address, organization, ca, found, before)
+
+    def _kept_authority(self, address: str) -> str:
+        """Return the authority that an earlier login recorded for the same server."""
+        before = self._before()
+        return before.ca if before and before.server == address else ""
+
+    def _before(self) -> Account | None:
+        try:
+            return accounts.parse(self.credentials.get(self.uri), self.uri)
+        except ColibriError:
+            return None
 
     def stored(self) -> Account:
         """Return the account; raise `credential_missing`, and `helper_untrusted` if moved."""
@@ -115,11 +127,8 @@ class VaultwardenAdmin:
 
     def device_id(self, address: str) -> str:
         """Return the device id the server knows us by, or a new one: each new one is a mail."""
-        try:
-            before = accounts.parse(self.credentials.get(self.uri), self.uri)
-        except ColibriError:
-            return str(uuid.uuid4())
-        return before.device_id if before.server == address else str(uuid.uuid4())
+        before = self._before()
+        return before.device_id if before and before.server == address else str(uuid.uuid4())
 
     def _facts(self, account: Account, collections: int | None) -> Facts:
         return Facts(
@@ -180,12 +189,16 @@ class BegunLogin:
         return self.admin.keep(account, self.organization)
 
 
-def _authority(path: str | None) -> str:
-    if path is None:
-        return ""
+def _still_there(path: str) -> str:
+    return path if path and os.path.lexists(path) else ""
+
+
+def _authority(path: str) -> str:
     try:
         text = treehash.read_file(path, "credential_unsafe", max_bytes=_CA_BYTES).decode("ascii")
-    except (FileNotFoundError, UnicodeDecodeError):
+    except FileNotFoundError:
+        raise ColibriError("usage", f"there is no file '{path}'", hint="check --ca-file") from None
+    except UnicodeDecodeError:
         raise ColibriError("usage", f"'{path}' is no PEM file", hint="check --ca-file") from None
     if "PRIVATE KEY" in text:
         raise ColibriError("usage", f"'{path}' holds a private key", hint="certificates only")

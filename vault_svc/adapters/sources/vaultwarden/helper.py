@@ -55,6 +55,9 @@ def identify(bw: str, node: str, *, untested_version: str = "") -> Helper:
 
     Nothing of it is run before its owner, mode and, for a package, its version are known.
     """
+    for path in filter(None, (bw, node)):
+        if not os.path.lexists(path):
+            raise _missing(path)
     try:
         _refuse_beside(node or bw)
         if not bw.endswith(".js"):
@@ -69,7 +72,7 @@ def identify(bw: str, node: str, *, untested_version: str = "") -> Helper:
             digests = (treehash.tree_digest(_tree(bw), _CODE), of_node.result())
         return Helper(bw, node, version, ":".join(digests))
     except FileNotFoundError:
-        raise _missing(f"{bw} {node}".strip()) from None
+        raise _missing(bw) from None
 
 
 def verify(recorded: Helper, *, untested_version: str = "") -> None:

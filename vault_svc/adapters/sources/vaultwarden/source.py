@@ -124,7 +124,7 @@ def _mismatch(ref: CollectionRef, why: str) -> ColibriError:
     return ColibriError(
         "server_mismatch",
         f"collection '{printable(ref.name[:_SHOWN])}' is not the one that was registered: {why}",
-        hint="colibri update-tenant --collection, if this one is meant",
+        hint=f"colibri update-tenant TENANT --collection {ref.collection_id}, if this one is meant",
     )
 
 
