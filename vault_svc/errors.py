@@ -60,9 +60,7 @@ CODES: Final[dict[str, Code]] = {
     "source_rate_limited": Code(6, "the source asks to slow down", retryable=True),
     "source_sealed": Code(6, "the source is sealed", retryable=True),
     "source_incomplete": Code(6, "the source's answer is not whole", retryable=True),
-    "server_mismatch": Code(
-        6, "not the configured server, or not the registered collection"
-    ),
+    "server_mismatch": Code(6, "not the configured server, or not the registered collection"),
     "collection_not_found": Code(6, "no such collection at the source"),
     "collection_ambiguous": Code(6, "two collections have this name"),
     "collection_empty": Code(6, "the collection is empty"),
