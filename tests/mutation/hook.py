@@ -87,7 +87,7 @@ HOOK = (
     Mutation(
         "a thread that is not restricted",
         "vault_svc/hazmat/landlock.py",
-        "        _call(_RESTRICT, ctypes.c_int(ruleset), ctypes.c_uint32(0))\n",
+        "        _call(_RESTRICT, ctypes.c_int(ruleset), _NO_FLAGS)\n",
         "",
         (LAYER + "test_d11_a_neighbours_jail_is_outside_too",),
         "the second layer is on",

@@ -43,6 +43,12 @@ class _PathBeneath(ctypes.Structure):
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+# Made once: a fleet asks for them with every file.
+_WANTED: Final = _Ruleset(_CHANGES)
+_SIZE: Final = ctypes.c_size_t(ctypes.sizeof(_WANTED))
+_KIND: Final = ctypes.c_int(_PATH_BENEATH)
+_NO_FLAGS: Final = ctypes.c_uint32(0)
+_YES, _ZERO = ctypes.c_ulong(1), ctypes.c_ulong(0)
 
 
 def _call(number: int, *arguments: Any) -> int:
@@ -116,16 +122,12 @@ def within(directory: int, act: Callable[[], T]) -> T:
 
 def _restrict(directory: int) -> None:
     """Take from this thread every change of a file system but below directory."""
-    wanted = _Ruleset(_CHANGES)
-    size = ctypes.c_size_t(ctypes.sizeof(wanted))
-    ruleset = _call(_CREATE, ctypes.byref(wanted), size, ctypes.c_uint32(0))
+    ruleset = _call(_CREATE, ctypes.byref(_WANTED), _SIZE, _NO_FLAGS)
     try:
         rule = _PathBeneath(_CHANGES, directory)
-        kind = ctypes.c_int(_PATH_BENEATH)
-        _call(_ADD, ctypes.c_int(ruleset), kind, ctypes.byref(rule), ctypes.c_uint32(0))
-        zero = ctypes.c_ulong(0)
-        if _libc.prctl(_PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), zero, zero, zero) != 0:
+        _call(_ADD, ctypes.c_int(ruleset), _KIND, ctypes.byref(rule), _NO_FLAGS)
+        if _libc.prctl(_PR_SET_NO_NEW_PRIVS, _YES, _ZERO, _ZERO, _ZERO) != 0:
             raise OSError(ctypes.get_errno(), "no_new_privs was refused")
-        _call(_RESTRICT, ctypes.c_int(ruleset), ctypes.c_uint32(0))
+        _call(_RESTRICT, ctypes.c_int(ruleset), _NO_FLAGS)
     finally:
         os.close(ruleset)
