@@ -87,6 +87,15 @@ class Account:
         if made.returncode:
             pytest.skip(f"an ordinary user's podman cannot be used here: {made.stderr[-200:]}")
 
+    def with_a_tenant(self) -> None:
+        """Have a container whose agent looks at its secrets, its tenant, and the hook."""
+        self.must("colibri", "init")
+        self.must("colibri", "secret", "set", "acme", "API_KEY", stdin=VALUE)
+        self.container("/bin/sh", "-c", SEES)
+        register = ("register-tenant", "acme", "--engine=podman", "--env-path=/home/app/.env")
+        self.must("colibri", *register, "--owner=1000:1000")
+        self.must("colibri", "hook", "install", "podman", "--directory", f"{self.home}/hooks")
+
     @property
     def way(self) -> str:
         """What the installed hook's file says of the directories above."""
@@ -149,12 +158,7 @@ def _run(*argv: str) -> None:
 
 def test_an_ordinary_users_container_starts_with_its_secrets_or_not_at_all(account):
     """Hook, then verify, rotation, revocation and the end from within podman's own namespace."""
-    account.must("colibri", "init")
-    account.must("colibri", "secret", "set", "acme", "API_KEY", stdin=VALUE)
-    account.container("/bin/sh", "-c", SEES)
-    register = ("register-tenant", "acme", "--engine=podman", "--env-path=/home/app/.env")
-    account.must("colibri", *register, "--owner=1000:1000")
-    account.must("colibri", "hook", "install", "podman", "--directory", f"{account.home}/hooks")
+    account.with_a_tenant()
     started = account.podman("start", "--attach", "acme")
     assert started.returncode == 0, started.stderr
     assert "-rw-------    1 1000     1000" in started.stdout
@@ -180,12 +184,7 @@ def test_an_ordinary_users_container_starts_with_its_secrets_or_not_at_all(accou
 
 def test_a_way_that_is_another_than_at_installation_is_not_trusted(account):
     """A neighbour's directory looks like root's in there: only what was looked at outside is."""
-    account.must("colibri", "init")
-    account.must("colibri", "secret", "set", "acme", "API_KEY", stdin=VALUE)
-    account.container("/bin/sh", "-c", SEES)
-    register = ("register-tenant", "acme", "--engine=podman", "--env-path=/home/app/.env")
-    account.must("colibri", *register, "--owner=1000:1000")
-    account.must("colibri", "hook", "install", "podman", "--directory", f"{account.home}/hooks")
+    account.with_a_tenant()
     file = account.home / "hooks/colibri-hook.json"
     known = account.way.split(",")
     top = account.home.parent.stat()
