@@ -94,6 +94,14 @@ ORDER = (
         "its descriptors would be closed, and their numbers given to something else",
     ),
     Mutation(
+        "put off behind a gate",
+        "vault_svc/hazmat/ending.py",
+        "        if self._inside:\n",
+        "        if False:\n",
+        ("tests/unit/test_ending.py::test_it_waits_for_the_outermost_block",),
+        "a batch's writes would be interrupted in the middle",
+    ),
+    Mutation(
         "opened before it is known to be a file",
         "vault_svc/hazmat/confine_walk.py",
         "        if not stat.S_ISREG(os.fstat(held).st_mode):\n",

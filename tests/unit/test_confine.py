@@ -217,9 +217,7 @@ def test_file_that_grows_while_it_is_read_stays_bounded(tmp_path):
 
 def test_every_reason_has_a_known_code_and_words_that_compose():
     for reason in Reason:
-        error = adapter._error(
-            Refused(reason, "a\x1bb", target="t" * 999, detail="d", err=errno.EIO)
-        )
+        error = adapter.said(Refused(reason, "a\x1bb", target="t" * 999, detail="d", err=errno.EIO))
         assert error.code in CODES
         assert error.message.isprintable()
         assert "{" not in error.message

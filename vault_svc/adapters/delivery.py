@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy as twin
 from dataclasses import replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from vault_svc.adapters.delivery_words import spoken
+from vault_svc.adapters.delivery_words import said, spoken
 from vault_svc.domain import ids
 from vault_svc.domain.ids import IdMap
 from vault_svc.domain.receipt import Found, Owner, Placed
 from vault_svc.errors import ColibriError
-from vault_svc.hazmat import confine, confine_files, confine_walk, landlock
+from vault_svc.hazmat import confine, confine_files, confine_walk, ending, landlock
 from vault_svc.hazmat.confine_error import Reason, Refused
-from vault_svc.hazmat.confine_root import Held, holding, open_root, state_at
+from vault_svc.hazmat.confine_root import Held, components, holding, open_root, stands, state_at
 from vault_svc.hazmat.confine_walk import Root
 from vault_svc.hazmat.jail_view import View, looked_into
 from vault_svc.ports.delivery import JailRoot
 
 T = TypeVar("T")
+_REPLACED: Final = "the jail root was replaced"
 
 
 class ConfinedDelivery:
@@ -71,13 +72,22 @@ class ConfinedDelivery:
     def holding(self) -> Iterator[ConfinedDelivery]:
         """Yield a delivery that has proven the bases once, for one batch.
 
-        Jail roots are still opened and proven each time, and the walk after a write begins at
-        `/`: a base that was moved meanwhile ends in `tampered`, not in a receipt.
+        Jail roots are still opened and proven each time, before and after a write. Whether the
+        bases are where they were, `astray` tells once for all that was written meanwhile.
         """
-        with holding(self._bases) as held:
+        with holding(self._bases) as held, ending.gated():
             within = twin(self)
             within._held = held  # noqa: SLF001 - a copy of this very object
             yield within
+
+    def astray(self, roots: Collection[JailRoot]) -> dict[str, ColibriError]:
+        """Return `tampered` for each root's path whose base was moved since it was held."""
+        moved = [base.parts for base in self._held if roots and not stands(base)]
+        return {
+            root.path: said(Refused(Reason.TAMPERED, root.path, detail=_REPLACED))
+            for root in roots
+            if _is_below(root.path, moved)
+        }
 
     def prove_root(self, root: JailRoot) -> int:
         """Verify the root and return its inode number; codes as in the port."""
@@ -205,38 +215,42 @@ class ConfinedDelivery:
         return kind
 
     @contextlib.contextmanager
-    def _proven(
-        self, root: JailRoot, *, afresh: bool = False
-    ) -> Iterator[tuple[Root, View | None]]:
-        """Hold a descriptor of the verified root; afresh: from `/`, whatever base is held."""
-        with contextlib.ExitStack() as held:
-            proven = open_root(
-                root.path,
-                bases=self._bases,
-                forbidden=self._forbidden,
-                ino=root.ino,
-                walk=self._walk,
-                held=() if afresh else self._held,
-            )
-            held.callback(os.close, proven.fd)
-            view = None
-            if root.pid is not None:
-                view = held.enter_context(looked_into(root.pid, root.inside, self._walk))
+    def _proven(self, root: JailRoot) -> Iterator[tuple[Root, View | None]]:
+        """Hold a descriptor of the verified root."""
+        proven = open_root(
+            root.path,
+            bases=self._bases,
+            forbidden=self._forbidden,
+            ino=root.ino,
+            walk=self._walk,
+            held=self._held,
+        )
+        try:
+            if root.pid is None:
+                yield proven, None
+                return
+            with looked_into(root.pid, root.inside, self._walk) as view:
                 view.prove(proven)
-            yield proven, view
-            if view is not None:
+                yield proven, view
                 view.prove_alive()
+        finally:
+            os.close(proven.fd)
 
     def _still_there(self, root: JailRoot, proven: Root) -> None:
         """Refuse success if the root's path leads elsewhere by now (a jail moved or remade)."""
         now = replace(root, ino=os.fstat(proven.fd).st_ino)
         try:
-            with self._proven(now, afresh=True) as (again, _):
+            with self._proven(now) as (again, _):
                 moved = again.mount != proven.mount
         except Refused:
             moved = True
         if moved:
-            raise Refused(Reason.TAMPERED, root.path, detail="the jail root was replaced")
+            raise Refused(Reason.TAMPERED, root.path, detail=_REPLACED)
+
+
+def _is_below(path: str, bases: Iterable[tuple[str, ...]]) -> bool:
+    parts = components(path) or ()
+    return any(parts[: len(base)] == base for base in bases)
 
 
 def _ids(root: JailRoot, proven: Root, view: View | None) -> IdMap:

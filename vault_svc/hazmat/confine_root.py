@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from vault_svc.hazmat.confine_error import Reason, Refused
@@ -21,6 +22,7 @@ _OTHERS_WRITE: Final = 0o022
 JAILS: Final = "jails"
 
 
+@lru_cache(maxsize=1024)  # each root, and each base, is asked for several times a delivery
 def components(path: str) -> tuple[str, ...] | None:
     """Split an absolute canonical path; None for anything else (`..`, `//`, trailing slash)."""
     parts = tuple(path[1:].split("/"))
@@ -92,6 +94,16 @@ def holding(bases: Sequence[str]) -> Iterator[tuple[Held, ...]]:
                     stack.callback(os.close, fd)
                     held.append(Held(parts, fd, tuple(seen)))
         yield tuple(held)
+
+
+def stands(base: Held) -> bool:
+    """Say whether the base's path still leads from `/` to what was proven when it was held."""
+    try:
+        fd, seen = _descend(base.parts)
+    except (Refused, OSError):
+        return False
+    os.close(fd)
+    return tuple(seen) == base.seen
 
 
 def open_root(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from types import FrameType
 from typing import Any, Final
 
@@ -54,29 +54,88 @@ def held_back() -> Iterator[None]:
 
 
 @contextmanager
-def deferred() -> Iterator[None]:
+def gated() -> Iterator[None]:
+    """Make `deferred` cheap in the block: handlers ask whether they may act, nobody moves them.
+
+    For a caller that defers thousands of times. Only the main thread can, as with `held_back`.
+    """
+    if not _decides() or _gate.before:
+        yield
+        return
+    try:
+        try:
+            _gate.put_up()
+            yield
+        finally:
+            _gate.take_down()
+    finally:
+        _gate.take_down()  # again, should a handler have raised before the first was through
+
+
+def deferred() -> AbstractContextManager[None]:
     """Let handlers of signals that end us act when the block is left, however it is left.
 
     Only the main thread runs them, so in others the block changes nothing; nor where they are
     held back already.
     """
-    if threading.current_thread() is not threading.main_thread() or _depth:
+    if not _decides():
+        return nullcontext()
+    return _gate if _gate.before else _behind_a_gate()
+
+
+@contextmanager
+def _behind_a_gate() -> Iterator[None]:
+    with gated(), _gate:
         yield
-        return
-    came: list[int] = []
-    before: dict[signal.Signals, Any] = {}
-    try:
+
+
+def _decides() -> bool:
+    """Say whether handlers run in this thread, and none holds them back."""
+    return not _depth and threading.current_thread() is threading.main_thread()
+
+
+class _Gate(AbstractContextManager[None]):
+    """Handlers wait while it is entered, and act when the last block is left."""
+
+    def __init__(self) -> None:
+        self.before: dict[int, Any] = {}
+        self._inside = 0
+        self._came: list[int] = []
+
+    def __enter__(self) -> None:
+        self._inside += 1
+
+    def __exit__(self, *exc: object) -> None:
+        self._inside -= 1
+        while self._came and not self._inside:
+            self.pass_on(self._came.pop(0), None)
+
+    def put_up(self) -> None:
+        """Stand before the handlers there are; ignored signals stay ignored."""
         with masked():
             for number in NUMBERS:
                 if callable(signal.getsignal(number)):
-                    before[number] = signal.signal(number, lambda number, _: came.append(number))
-        yield
-    finally:
-        with masked():  # a handler of the caller's may raise: not before all are theirs again
-            for number, handler in before.items():
+                    self.before[number] = signal.signal(number, self.pass_on)
+
+    def take_down(self) -> None:
+        """Give the handlers back what is theirs, and what came and was not passed on."""
+        with masked():
+            for number, handler in self.before.items():
                 signal.signal(number, handler)
+            self.before = {}
+            came, self._came = self._came, []
             for asked in came:
                 signal.raise_signal(asked)
+
+    def pass_on(self, number: int, frame: FrameType | None) -> None:
+        """Act as the handler that was there would, now or later."""
+        if self._inside:
+            self._came.append(number)
+        else:
+            self.before[number](number, frame)
+
+
+_gate: Final = _Gate()
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def vouch(known: Iterable[str]) -> None:
 
 def is_ours_or_roots(status: os.stat_result) -> bool:
     """Say whether only root and we decide over it, as far as its owner goes."""
-    if status.st_uid in (0, os.geteuid()):
+    if status.st_uid == 0 or status.st_uid == os.geteuid():
         return True
     return status.st_uid == _NOBODY and (status.st_dev, status.st_ino) in _vouched
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vault_svc.domain.receipt import Found, Owner, Placed
+from vault_svc.errors import ColibriError
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,14 @@ class Delivery(Protocol):
     """
 
     def holding(self) -> AbstractContextManager[Delivery]:
-        """Return a Delivery that proves what lies above the jail roots once, for one batch."""
+        """Return a Delivery that proves what lies above the jail roots once, for one batch.
+
+        What is written through it counts only once `astray` has been asked.
+        """
+        ...
+
+    def astray(self, roots: Collection[JailRoot]) -> dict[str, ColibriError]:
+        """Return by path those of roots that do not lead where they did when they were held."""
         ...
 
     def prove_root(self, root: JailRoot) -> int:

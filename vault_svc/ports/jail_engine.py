@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from vault_svc.domain.receipt import Owner
 
@@ -54,6 +55,15 @@ class Ran:
     status: int
     stdout: bytes = field(repr=False)
     stderr: bytes = field(repr=False)
+
+
+@runtime_checkable
+class HoldsBases(Protocol):
+    """An engine that need not walk to its base again for every jail; none has to be one."""
+
+    def holding(self) -> AbstractContextManager[JailEngine]:
+        """Return this engine with its bases proven once and held, for one batch of `root_of`."""
+        ...
 
 
 class JailEngine(Protocol):

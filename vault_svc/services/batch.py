@@ -80,12 +80,12 @@ class Batch:
         delivered since fails with `busy` rather than receive another collection's secrets, or
         older ones.
         """
-        with self._context.delivery.holding() as delivery:
-            jobs, failures = self._planned(work, listed, delivery)
+        with self._context.holding() as held:
+            jobs, failures = self._planned(work, listed, held)
             if not self._options.dry_run:
                 self._announce([job for job in jobs if not job.plan.announced])
                 writes = [job for job in jobs if job.plan.step is Step.WRITE and not job.error]
-                self._place(writes, delivery)
+                self._place(writes, held.delivery)
                 self._settle([job for job in jobs if job.plan.step is Step.ADOPT and not job.error])
         if not self._options.dry_run:
             yield from self._record(jobs, failures)
@@ -97,19 +97,19 @@ class Batch:
         self,
         work: Sequence[tuple[Known, Answer]],
         listed: Mapping[str, Tenant],
-        delivery: Delivery,
+        held: Context,
     ) -> tuple[list[_Job], dict[str, ColibriError]]:
         jobs: list[_Job] = []
         failures: dict[str, ColibriError] = {}
         for known, resolved in work:
             tenant = known.tenant
             try:
-                jobs.append(self._plan(known, resolved, listed[tenant.tenant_id], delivery))
+                jobs.append(self._plan(known, resolved, listed[tenant.tenant_id], held))
             except ColibriError as error:
                 failures[tenant.tenant_id] = error.for_tenant(tenant.tenant_id)
         return jobs, failures
 
-    def _plan(self, known: Known, resolved: Answer, listed: Tenant, delivery: Delivery) -> _Job:
+    def _plan(self, known: Known, resolved: Answer, listed: Tenant, held: Context) -> _Job:
         started, tenant = self._context.clock.monotonic(), known.tenant
         next_status(tenant, Action.PROVISION)
         if _asked_for(tenant) != _asked_for(listed):
@@ -117,12 +117,12 @@ class Batch:
         if isinstance(resolved, ColibriError):
             raise resolved
         if isinstance(resolved, Unchanged):
-            return self._untouched(known, resolved, started)
+            return self._untouched(known, resolved, started, held)
         content = self._render(tenant, resolved)
-        root, path = self._context.agreed_root(tenant), paths.jail_path(tenant.env_path)
+        root, path = held.agreed_root(tenant), paths.jail_path(tenant.env_path)
         limit = self._context.settings.max_env_bytes
         keys = known.keys | set(resolved.names())
-        found = standing.look(delivery, tenant, root, tenant.env_path, keys, max_bytes=limit)
+        found = standing.look(held.delivery, tenant, root, tenant.env_path, keys, max_bytes=limit)
         if not self._options.dry_run:  # not before: the look proves the root
             known = self._located(known, root)
         digest = self._context.keys.digest(tenant.tenant_id, content)
@@ -141,13 +141,13 @@ class Batch:
             found,
         )
 
-    def _untouched(self, known: Known, resolved: Unchanged, started: float) -> _Job:
+    def _untouched(self, known: Known, resolved: Unchanged, started: float, held: Context) -> _Job:
         """Look once more, under the lock: the file may have changed since the source was asked."""
         tenant, newest = known.tenant, known.newest
         revision = delivered_revision(self._context, tenant, newest, known.intents)
         if not isinstance(newest, Receipt) or revision != resolved.revision:
             raise ColibriError("busy", "the file was changed meanwhile", hint="run it again")
-        root, path = self._context.agreed_root(tenant), paths.jail_path(tenant.env_path)
+        root, path = held.agreed_root(tenant), paths.jail_path(tenant.env_path)
         plan = Plan(Step.NOTHING, tenant.generation, newest.digest, (), announced=True)
         return _Job(known, root, path, b"", plan, revision, newest.keys, started, (), ())
 
@@ -223,6 +223,10 @@ class Batch:
         """Write every job's file; one slow disk sync delays no other."""
         at_once = self._context.settings.write_concurrency
         atonce.each(writes, partial(self._place_one, delivery), at_once=at_once)
+        lost = delivery.astray([job.root for job in writes])
+        for job in writes:
+            if job.root.path in lost and not job.error:
+                job.error = lost[job.root.path].for_tenant(job.tenant.tenant_id)
 
     def _settle(self, adopted: Sequence[_Job]) -> None:
         """A receipt outlives a power cut, so what it says must be on the disk first."""
@@ -253,8 +257,8 @@ class Batch:
         receipts = self._receipts(jobs)
         dropped = [job.tenant.tenant_id for job in jobs if self._placed_nothing(job)]
         head = self._report(jobs, receipts, failures)
-        receipts = self._receipts(jobs)
         errors = dict(failures) | {j.tenant.tenant_id: j.error for j in jobs if j.error}
+        receipts = {t: receipt for t, receipt in receipts.items() if t not in errors}
         healed = [j.tenant.tenant_id for j in jobs if not j.error and j.tenant.last_error]
         if receipts or errors or healed:
             lines = {t: error.line() for t, error in errors.items()}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from vault_svc.ports.audit_log import AuditLog
 from vault_svc.ports.clock import Clock
 from vault_svc.ports.credential_store import HostKeys
 from vault_svc.ports.delivery import Delivery, JailRoot
-from vault_svc.ports.jail_engine import JailEngine
+from vault_svc.ports.jail_engine import HoldsBases, JailEngine
 from vault_svc.ports.lease_book import LeaseBook, SealedTokens
 from vault_svc.ports.lease_source import LeaseSource
 from vault_svc.ports.locks import TenantLocks
@@ -48,6 +49,23 @@ class Context:
     lease_source: Callable[[], LeaseSource]
     reloader: Reloader
     announced: Mapping[str, JailRoot] = field(default_factory=dict)
+
+    @contextmanager
+    def holding(self) -> Iterator[Context]:
+        """Yield a context whose delivery and engines prove the bases once, for one batch."""
+        with ExitStack() as held:
+
+            def engine(name: str) -> JailEngine:
+                if name not in engines:
+                    found = self.engine(name)
+                    if isinstance(found, HoldsBases):
+                        found = held.enter_context(found.holding())
+                    engines[name] = found
+                return engines[name]
+
+            engines: dict[str, JailEngine] = {}
+            delivery = held.enter_context(self.delivery.holding())
+            yield replace(self, delivery=delivery, engine=engine)
 
     def agreed_root(self, tenant: Tenant) -> JailRoot:
         """Return the jail root that engine and row agree on; raise `jail_root_mismatch`."""

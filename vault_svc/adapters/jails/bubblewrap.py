@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy as twin
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -80,6 +81,14 @@ class BubblewrapEngine:
     def list(self) -> list[JailInfo]:
         """Return this engine's jails, sorted by name."""
         return self._trees.list()
+
+    @contextmanager
+    def holding(self) -> Iterator[BubblewrapEngine]:
+        """Yield this engine with its bases proven once and held, for one batch of `root_of`."""
+        with self._trees.holding() as trees:
+            within = twin(self)
+            within._trees = trees  # noqa: SLF001 - a copy of this very object
+            yield within
 
     def root_of(self, name: str) -> str:
         """Return the host path of the jail's root; raise `jail_not_found`."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy as twin
 
 from vault_svc.adapters.clock import SystemClock
 from vault_svc.adapters.jails.owners import who_runs
@@ -56,6 +58,14 @@ class DirectoryEngine:
     def list(self) -> list[JailInfo]:
         """Return this engine's jails, sorted by name."""
         return self._trees.list()
+
+    @contextmanager
+    def holding(self) -> Iterator[DirectoryEngine]:
+        """Yield this engine with its bases proven once and held, for one batch of `root_of`."""
+        with self._trees.holding() as trees:
+            within = twin(self)
+            within._trees = trees  # noqa: SLF001 - a copy of this very object
+            yield within
 
     def root_of(self, name: str) -> str:
         """Return the host path of the jail's root; raise `jail_not_found`."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from copy import copy as twin
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,6 +69,7 @@ class JailTrees:
         self._plan = plan
         self._clock = clock
         self._lock_timeout_seconds = lock_timeout_seconds
+        self._held: Mapping[str, int] = {}
 
     def create(self, name: str, owner: Owner) -> JailInfo:
         """Make the tree; raise `jail_taken`, `jail_name_refused`, `owner_unmapped`."""
@@ -143,6 +145,18 @@ class JailTrees:
                         found.append(self._info(base, name))
         return sorted(found, key=lambda info: (info.name, info.root))
 
+    @contextmanager
+    def holding(self) -> Iterator[JailTrees]:
+        """Yield the same jails below bases that are walked to once; unsafe ones are not held."""
+        with ExitStack() as stack:
+            within, found = twin(self), dict[str, int]()
+            for base in self._bases:
+                with suppress(ColibriError):
+                    fd = stack.enter_context(self._base(base))
+                    found |= {} if fd is None else {base: fd}
+            within._held = found  # noqa: SLF001 - a copy of this very object
+            yield within
+
     def root_of(self, name: str) -> str:
         """Return the root's host path; raise `jail_not_found` or `jail_root_not_plain`."""
         with self.opened(name) as (path, _):
@@ -192,6 +206,9 @@ class JailTrees:
 
     @contextmanager
     def _base(self, base: str) -> Iterator[int | None]:
+        if base in self._held:
+            yield self._held[base]
+            return
         try:
             parent = hostfiles.open_directory(base, _UNSAFE)
         except FileNotFoundError:
