@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
@@ -14,6 +15,7 @@ from tests.kit.cli import Cli
 from vault_svc.adapters.delivery import ConfinedDelivery
 from vault_svc.adapters.registry.writes import TenantWrites
 from vault_svc.hazmat import confine, confine_files, confine_stage
+from vault_svc.hazmat.confine_error import refusal
 
 KEY = "-----BEGIN KEY-----\n'\"$x`\\\n-----END KEY-----"  # secret set takes one final newline off
 SET = {"API_KEY": "first-value", "TLS_KEY": KEY}
@@ -407,6 +409,22 @@ def test_a_failure_between_two_names_keeps_the_intent_and_the_next_run_goes_on(a
     assert contents(acme) == SET
     assert identities(acme)["API_KEY"] == kept["API_KEY"]
     assert intents(acme) == 0
+
+
+def test_what_could_not_be_read_back_for_lack_of_descriptors_stays(acme, monkeypatch):
+    acme.must("provision", "acme")
+    put(acme, "API_KEY", "second")
+
+    def exhausted(*arguments):
+        raise refusal(OSError(errno.EMFILE, "too many"), "x")
+
+    monkeypatch.setattr(confine_files, "_read_back", exhausted)
+    assert acme.run("provision", "acme").error["code"] == "busy"
+    assert contents(acme) == SET | {"API_KEY": "second"}
+    placed = identities(acme)
+    monkeypatch.undo()
+    assert acme.must("provision", "acme", "--json").json["result"] == "adopted"
+    assert identities(acme) == placed
 
 
 def test_more_files_than_are_open_at_once_are_delivered(acme, monkeypatch):

@@ -200,9 +200,7 @@ def _place_at(root: Root, parent: int, path: Sequence[str], wanted: staging.Want
         found = _read_back(root, path, staged, wanted)
     except BaseException as error:
         refused = refusal(error, name) if isinstance(error, OSError) else error
-        # For lack of descriptors it could not be looked at again: whole and announced, it stays.
-        unseen = isinstance(refused, Refused) and refused.reason is Reason.EXHAUSTED
-        if not (published and unseen):
+        if not (published and is_unseen(refused)):
             staging.discard(staged, parent, name)
         if isinstance(error, OSError):
             raise refused from None
@@ -210,6 +208,14 @@ def _place_at(root: Root, parent: int, path: Sequence[str], wanted: staging.Want
     finally:
         os.close(staged.fd)
     return Placed(found.dev, found.ino, found.mtime_ns, found.size, displaced)
+
+
+def is_unseen(error: BaseException) -> bool:
+    """Say whether lack of descriptors kept us from looking again at what has its name.
+
+    Whole and announced, it stays: taking it away would leave nothing.
+    """
+    return isinstance(error, Refused) and error.reason is Reason.EXHAUSTED
 
 
 def displaceable(parent: int, name: str) -> str:

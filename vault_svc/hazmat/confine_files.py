@@ -264,14 +264,15 @@ def _place_batch(
         os.fsync(inside)
         _read_back(root, parts, batch, staged)
     except BaseException as error:
+        refused = refusal(error, "/".join(parts)) if isinstance(error, OSError) else error
         # Files that have their names are right, and the next run goes on; but not after a look
         # that found them changed.
-        spoiled = named == batch.keys()
+        spoiled = named == batch.keys() and not confine.is_unseen(refused)
         for name, each in staged.items():
             if spoiled or name not in named:
                 staging.discard(each, inside, name if spoiled else "")
         if isinstance(error, OSError):
-            raise refusal(error, "/".join(parts)) from None
+            raise refused from None
         raise
     finally:
         for each in staged.values():
