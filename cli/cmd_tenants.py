@@ -69,7 +69,10 @@ def register_tenant(
         typer.Option(help="The file, or the directory, as the jail sees it: /.env, /secrets."),
     ] = None,
     delivery: Annotated[
-        str, typer.Option(help="file: one .env; files: a directory, one file each.")
+        str,
+        typer.Option(
+            help="file: one .env; files: a directory, one file each; tmpfs, tmpfs-files: in memory."
+        ),
     ] = "file",
     owner: Annotated[
         str | None, typer.Option(metavar="UID:GID", help="The file's owner, as the jail counts.")
@@ -132,7 +135,7 @@ def update_tenant(
     jail_root: Annotated[str | None, typer.Option(help="Expected root of that jail.")] = None,
     collection: Annotated[str | None, typer.Option(help="Another collection.")] = None,
     env_path: Annotated[str | None, typer.Option(help="Another path in the jail.")] = None,
-    delivery: Annotated[str | None, typer.Option(help="file or files.")] = None,
+    delivery: Annotated[str | None, typer.Option(help="file, files, tmpfs or tmpfs-files.")] = None,
     owner: Annotated[str | None, typer.Option(metavar="UID:GID", help="Another owner.")] = None,
     profile: Annotated[str | None, typer.Option(help="Another profile.")] = None,
     no_collection: Annotated[

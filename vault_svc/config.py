@@ -74,6 +74,8 @@ class Settings:
     hook_timeout_seconds: float
     unregistered_jails: str
     second_layer: str
+    memory_base: str
+    memory_bytes: int
     lock_timeout_seconds: float
     db_busy_timeout_seconds: float
     max_value_bytes: int
@@ -157,6 +159,8 @@ def _defaults(data_dir: str) -> dict[str, Any]:
         "hook_timeout_seconds": 60.0,
         "unregistered_jails": "start",
         "second_layer": "auto",
+        "memory_base": "/run/colibri-memory",
+        "memory_bytes": 16 * 1024 * 1024,
         "lock_timeout_seconds": 30.0,
         "db_busy_timeout_seconds": 10.0,
         "max_value_bytes": 131_000,
@@ -377,7 +381,7 @@ def _checked(settings: Settings) -> Settings:
 
 
 def _check_paths(settings: Settings) -> None:
-    for name in ("daemon_data_dir", "db_path", "jail_root_base"):
+    for name in ("daemon_data_dir", "db_path", "jail_root_base", "memory_base"):
         value = getattr(settings, name)
         paths = value if isinstance(value, tuple) else (value,)
         if not paths or not all(Path(path).is_absolute() for path in paths):

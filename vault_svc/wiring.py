@@ -18,6 +18,7 @@ from vault_svc.errors import ColibriError, not_initialised
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from vault_svc.adapters.memory import HostMemory
     from vault_svc.adapters.registry.lazy import LazyRegistry
     from vault_svc.adapters.sources.embedded import EmbeddedSource
     from vault_svc.adapters.sources.vault.admin import VaultAdmin
@@ -345,6 +346,7 @@ class Services:
             reloader=ReloadProgram(
                 self.settings.reload_command, self.settings.reload_timeout_seconds
             ),
+            memory=self._memory,
         )
 
     @cached_property
@@ -394,7 +396,7 @@ class Services:
         from vault_svc.adapters.delivery import ConfinedDelivery
 
         made = ConfinedDelivery(
-            self.settings.jail_root_base,
+            (*self.settings.jail_root_base, self.settings.memory_base),
             state_dir=self.settings.daemon_data_dir,
             walk=self.settings.walk,
             allow_walk_fallback=self.settings.allow_walk_fallback,
@@ -404,6 +406,12 @@ class Services:
         self._walk = made.walk
         self._no_second_layer = made.no_second_layer
         return made
+
+    @cached_property
+    def _memory(self) -> HostMemory:
+        from vault_svc.adapters.memory import HostMemory
+
+        return HostMemory(self.settings.memory_base, self.settings.memory_bytes)
 
     @cached_property
     def _embedded(self) -> EmbeddedSource:
@@ -576,6 +584,7 @@ class Services:
                     settings.engine_timeout_seconds,
                 ),
                 path=settings.engine_path,
+                memory=self._memory.shown,
             )
         path = settings.engine_path
         if name == "bastille":
@@ -594,11 +603,11 @@ class Services:
             from vault_svc.adapters.jails import nspawn
 
             given = nspawn.Options(settings.nspawn_template, settings.engine_timeout_seconds)
-            return nspawn.NspawnEngine(given, path=path)
+            return nspawn.NspawnEngine(given, path=path, memory=self._memory.shown)
         if name == "bubblewrap":
             from vault_svc.adapters.jails.bubblewrap import BubblewrapEngine
 
-            return BubblewrapEngine(settings.tree_bases, programs=path)
+            return BubblewrapEngine(settings.tree_bases, programs=path, memory=self._memory.shown)
         from vault_svc.adapters.jails.directory import DirectoryEngine
 
         return DirectoryEngine(settings.tree_bases)

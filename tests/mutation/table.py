@@ -10,6 +10,7 @@ from tests.mutation.containers import CONTAINERS
 from tests.mutation.files import FILES
 from tests.mutation.hook import HOOK
 from tests.mutation.leases import LEASES
+from tests.mutation.memory import MEMORY_ROWS
 from tests.mutation.order import ORDER
 from tests.mutation.runner import Mutation
 from tests.mutation.vault import VAULT
@@ -736,6 +737,7 @@ MUTATIONS = (
     *FILES,
     *HOOK,
     *CONTAINERS,
+    *MEMORY_ROWS,
     *LEASES,
     *ORDER,
     *VAULT,

@@ -16,7 +16,9 @@ from tests.kit.cli import Cli
 VALUE = "sk-live-0123456789"
 UNIT = "systemd-nspawn@acme.service"
 MACHINE = Path("/var/lib/machines/acme")
-AGENT = "cat /home/app/.env >/seen 2>/unseen; exec sleep 1000"
+AGENT = "cat {path} >/seen 2>/unseen; exec sleep 1000"
+FILE = ("--env-path=/home/app/.env",)
+MEMORY = ("--delivery=tmpfs", "--env-path=/run/colibri/.env")
 
 
 def systemctl(*argv: str) -> subprocess.CompletedProcess[str]:
@@ -25,18 +27,19 @@ def systemctl(*argv: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def acme(state_dir: Path):
+def acme(state_dir: Path, request):
     """A tenant of a machine whose first process reads its secrets before it does anything else."""
+    options = getattr(request, "param", FILE)
+    agent = AGENT.format(path=options[-1].partition("=")[2])
     template = engines.furnish(state_dir / "template", engines.OWNER)
-    argv = " ".join(json.dumps(word) for word in ("/bin/sh", "-c", AGENT))
+    argv = " ".join(json.dumps(word) for word in ("/bin/sh", "-c", agent))
     (state_dir / "template.nspawn").write_text(
         f"[Exec]\nBoot=no\nParameters={argv}\nPrivateUsers=pick\n"
         "[Network]\nPrivate=yes\nVirtualEthernet=no\n"
     )
     cli = Cli(state_dir, {"COLIBRI_NSPAWN_TEMPLATE": str(template)}).ready()
     cli.must("secret", "set", "acme", "API_KEY", stdin=VALUE.encode())
-    line = ("--engine=nspawn", "--create-jail", "--env-path=/home/app/.env")
-    cli.must("register-tenant", "acme", *line)
+    cli.must("register-tenant", "acme", "--engine=nspawn", "--create-jail", *options)
     try:
         yield cli
     finally:
@@ -44,6 +47,7 @@ def acme(state_dir: Path):
         systemctl("daemon-reload")
         systemctl("stop", UNIT)
         systemctl("reset-failed", UNIT)
+        cli.run("offboard", "acme")
         cli.run("jail", "destroy", "acme", "--engine=nspawn")
         shutil.rmtree(MACHINE, ignore_errors=True)
         Path("/etc/systemd/nspawn/acme.nspawn").unlink(missing_ok=True)
@@ -79,6 +83,22 @@ def test_the_machine_starts_with_its_secrets_in_place_by_the_drop_in_alone(acme)
     assert started.returncode == 0, started.stderr + said()
     assert VALUE in seen()
     assert events(acme)[-2:] == ["will_deliver", "delivered"]
+
+
+@pytest.mark.parametrize("acme", [MEMORY], indirect=True, ids=["memory"])
+def test_a_machine_with_users_of_its_own_finds_its_secrets_in_memory(acme):
+    install(acme)
+    started = systemctl("start", UNIT)
+    assert started.returncode == 0, started.stderr + said()
+    assert VALUE in seen()
+    acme.must("verify", "acme")
+    acme.must("secret", "set", "acme", "API_KEY", stdin=b"second")
+    acme.must("provision", "acme")
+    memory = Path("/run/colibri-memory/acme")
+    assert "second" in (memory / ".env").read_text()
+    acme.must("revoke", "acme")
+    assert list(memory.iterdir()) == []
+    assert not list(MACHINE.glob("run/colibri/*"))
 
 
 def test_without_the_drop_in_the_same_machine_starts_with_none(acme):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.kit import bastille, engines
 from tests.kit.arena import mounted
 from tests.kit.cli import Cli, Result
 from tests.runbooks import pages, test_vault, test_vaultwarden
+from vault_svc.adapters.jails.bubblewrap import BubblewrapEngine
 from vault_svc.adapters.jails.programs import SYSTEM
 
 FORM = ["## Symptom", "## Check", "## Fix", "## Verify"]
@@ -128,6 +130,23 @@ def test_disk_full_page(state_dir: Path) -> None:
 
 
 @pytest.mark.root
+def test_secrets_in_memory_page(cli: Cli) -> None:
+    if BubblewrapEngine([]).unavailable():
+        pytest.skip("bubblewrap cannot be used here")
+    memory = cli.home / "memory"
+    cli.settings["COLIBRI_MEMORY_BASE"] = str(memory)
+    cli.must("secret", "set", "acme", "API_KEY", stdin=b"value")
+    made = ("--create-jail", "--engine=bubblewrap", "--delivery=tmpfs")
+    cli.must("register-tenant", "acme", *made)
+    cli.must("provision", "acme")
+    try:
+        subprocess.run(["umount", str(memory / "acme")], check=True)  # the host was restarted
+        _play("secrets-in-memory.md", cli)
+    finally:
+        subprocess.run(["umount", str(memory / "acme")], check=False)
+
+
+@pytest.mark.root
 def test_freebsd_acceptance_page_against_the_stand_ins(cli: Cli) -> None:
     """The page itself is right; what it is for, only a FreeBSD host shows."""
     with engines.bastille(cli.home) as place:
@@ -197,7 +216,12 @@ def test_page_has_the_form(page: str) -> None:
     found = [line for line in text.splitlines() if line in FORM]
     assert found == FORM
     played = {*SITUATIONS, *test_vaultwarden.SITUATIONS, "disk-full.md", "first-proof.md"}
-    played |= {"freebsd-acceptance.md", "dynamic-secrets.md", *test_vault.SITUATIONS}
+    played |= {
+        "secrets-in-memory.md",
+        "freebsd-acceptance.md",
+        "dynamic-secrets.md",
+        *test_vault.SITUATIONS,
+    }
     assert page in played, "nobody executes this page"
     assert not re.search(r"^```(?!sh$|text$|$)", text, re.MULTILINE)
 

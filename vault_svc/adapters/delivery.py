@@ -14,10 +14,11 @@ from vault_svc.domain import ids
 from vault_svc.domain.ids import IdMap
 from vault_svc.domain.receipt import Found, Owner, Placed
 from vault_svc.errors import ColibriError
-from vault_svc.hazmat import confine, confine_files, confine_walk, ending, landlock
+from vault_svc.hazmat import confine, confine_files, confine_walk, ending, landlock, memory_fs
 from vault_svc.hazmat.confine_error import Reason, Refused
 from vault_svc.hazmat.confine_root import Held, components, holding, open_root, stands, state_at
 from vault_svc.hazmat.confine_walk import Root
+from vault_svc.hazmat.jail_memory import memory_seen
 from vault_svc.hazmat.jail_view import View, looked_into
 from vault_svc.ports.delivery import JailRoot
 
@@ -226,15 +227,24 @@ class ConfinedDelivery:
             held=self._held,
         )
         try:
+            if root.mount and not memory_fs.is_memory(proven.fd):
+                raise Refused(Reason.ROOT_MISSING, root.path)
             if root.pid is None:
                 yield proven, None
                 return
-            with looked_into(root.pid, root.inside, self._walk) as view:
+            with self._seen(root, root.pid, proven) as view:
                 view.prove(proven)
                 yield proven, view
                 view.prove_alive()
         finally:
             os.close(proven.fd)
+
+    def _seen(
+        self, root: JailRoot, pid: int, proven: Root
+    ) -> contextlib.AbstractContextManager[View]:
+        if root.mount:
+            return memory_seen(pid, root.inside, root.mount, proven)
+        return looked_into(pid, root.inside, self._walk)
 
     def _still_there(self, root: JailRoot, proven: Root) -> None:
         """Refuse success if the root's path leads elsewhere by now (a jail moved or remade)."""

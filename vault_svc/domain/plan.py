@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vault_svc.domain import files
-from vault_svc.domain.delivered import FILES, MODES
+from vault_svc.domain.delivered import MODES, is_set
 from vault_svc.domain.receipt import Found, Intent, Owner, Receipt, Removal
 from vault_svc.domain.tenant import Status, Tenant
 from vault_svc.errors import ColibriError
@@ -57,7 +57,7 @@ def decide(known: Known, found: Found, content: bytes, digest: str, *, recorded:
     open. Equal bytes under an open intent take that intent's generation.
     """
     tenant = known.tenant
-    differs = files.drift if tenant.delivery == FILES else Found.drift_from
+    differs = files.drift if is_set(tenant.delivery) else Found.drift_from
     owner = Owner(tenant.owner_uid, tenant.owner_gid)
     drift = differs(found, content, MODES[tenant.delivery], owner)
     if drift:

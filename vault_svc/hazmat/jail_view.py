@@ -22,7 +22,7 @@ from vault_svc.hazmat.confine_walk import SEARCH, Root, Walk, root_from
 from vault_svc.hazmat.mounts import mount_id
 
 _MOUNT_ID, _MOUNT_POINT, _OPTIONS = 0, 4, 5  # fields of mountinfo, proc_pid_mountinfo(5)
-_IDMAPPED: Final = "idmapped"
+IDMAPPED: Final = "idmapped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def looked_into(pid: int, inside: str, walk: Walk) -> Iterator[View]:
         try:
             held.append(os.pidfd_open(pid))
             held.append(os.open(f"/proc/{pid}/root{inside}", SEARCH & ~os.O_NOFOLLOW))
-            ids = _ids(pid)
+            ids = ids_of(pid)
             disk = SAME if _is_idmapped(pid, held[1]) else ids
         except (OSError, ValueError) as error:
             number = getattr(error, "errno", 0) or 0
@@ -109,12 +109,13 @@ def looked_into(pid: int, inside: str, walk: Walk) -> Iterator[View]:
 def root_outside(pid: int) -> tuple[int, ...]:
     """Return the host's number of the root of a process's user namespace; none if it has none."""
     try:
-        return (_ids(pid).outside(Owner(0, 0)).uid,)
+        return (ids_of(pid).outside(Owner(0, 0)).uid,)
     except (OSError, ValueError, ColibriError):
         return ()
 
 
-def _ids(pid: int) -> IdMap:
+def ids_of(pid: int) -> IdMap:
+    """Return the map of a process's user namespace; raise OSError, ValueError."""
     with open(f"/proc/{pid}/uid_map", encoding="ascii") as lines:
         uids = extents(lines.read())
     with open(f"/proc/{pid}/gid_map", encoding="ascii") as lines:
@@ -134,7 +135,7 @@ def _is_idmapped(pid: int, root: int) -> bool:
         for line in lines:
             fields = line.split(" ")
             if fields[_MOUNT_ID] == wanted:
-                return _IDMAPPED in fields[_OPTIONS].split(",")
+                return IDMAPPED in fields[_OPTIONS].split(",")
     return False
 
 

@@ -19,7 +19,8 @@ class JailRoot:
     process, None while it has none: with it the root is proven to be the jail's own, owners are
     translated by the jail's id map, and a file the jail would not see is `shadowed`. inside is
     where that process has the jail's root: elsewhere than `/` until it has pivoted (decision 8).
-    shifts says that the jail may count ids by a map of its own.
+    shifts says that the jail may count ids by a map of its own. mount: where the jail has this
+    root as a file system of its own; path is then the memory's, not that of the jail's tree.
     """
 
     path: str
@@ -27,6 +28,7 @@ class JailRoot:
     pid: int | None = None
     inside: str = "/"
     shifts: bool = False
+    mount: str = ""
 
 
 class Delivery(Protocol):

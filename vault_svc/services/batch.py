@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from vault_svc.domain import delivered, paths
+from vault_svc.domain import delivered
 from vault_svc.domain.audit import Entry, Event, Head
 from vault_svc.domain.plan import Known, Outcome, Plan, Step, decide
 from vault_svc.domain.receipt import Found, Intent, Placed, Receipt
@@ -119,7 +119,9 @@ class Batch:
         if isinstance(resolved, Unchanged):
             return self._untouched(known, resolved, started, held)
         content = self._render(tenant, resolved)
-        root, path = held.agreed_root(tenant), paths.jail_path(tenant.env_path)
+        if delivered.in_memory(tenant.delivery) and not self._options.dry_run:
+            held.memory.have(tenant.jail)
+        root, path = held.agreed_root(tenant), delivered.parts(tenant.delivery, tenant.env_path)
         limit = self._context.settings.max_env_bytes
         keys = known.keys | set(resolved.names())
         found = standing.look(held.delivery, tenant, root, tenant.env_path, keys, max_bytes=limit)
@@ -147,13 +149,13 @@ class Batch:
         revision = delivered_revision(self._context, tenant, newest, known.intents)
         if not isinstance(newest, Receipt) or revision != resolved.revision:
             raise ColibriError("busy", "the file was changed meanwhile", hint="run it again")
-        root, path = held.agreed_root(tenant), paths.jail_path(tenant.env_path)
+        root, path = held.agreed_root(tenant), delivered.parts(tenant.delivery, tenant.env_path)
         plan = Plan(Step.NOTHING, tenant.generation, newest.digest, (), announced=True)
         return _Job(known, root, path, b"", plan, revision, newest.keys, started, (), ())
 
     def _located(self, known: Known, root: JailRoot) -> Known:
         """Record where an unstable root is before anything is written there (decision 7)."""
-        if known.tenant.jail_root == root.path:
+        if root.mount or known.tenant.jail_root == root.path:
             return known
         row = replace(known.tenant, jail_root=root.path)
         self._context.registry.update(row, expected=known.tenant)

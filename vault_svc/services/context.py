@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vault_svc.config import Settings
+from vault_svc.domain import delivered
 from vault_svc.domain.audit import Entry, Event, Head
 from vault_svc.domain.secret import CollectionRef
 from vault_svc.domain.tenant import Tenant
@@ -20,6 +21,7 @@ from vault_svc.ports.jail_engine import HoldsBases, JailEngine
 from vault_svc.ports.lease_book import LeaseBook, SealedTokens
 from vault_svc.ports.lease_source import LeaseSource
 from vault_svc.ports.locks import TenantLocks
+from vault_svc.ports.memory_roots import MemoryRoots
 from vault_svc.ports.registry import Registry
 from vault_svc.ports.reloader import Reloader
 from vault_svc.ports.secret_source import SecretSource
@@ -48,6 +50,7 @@ class Context:
     lease_tokens: SealedTokens
     lease_source: Callable[[], LeaseSource]
     reloader: Reloader
+    memory: MemoryRoots
     announced: Mapping[str, JailRoot] = field(default_factory=dict)
 
     @contextmanager
@@ -68,7 +71,22 @@ class Context:
             yield replace(self, delivery=delivery, engine=engine)
 
     def agreed_root(self, tenant: Tenant) -> JailRoot:
-        """Return the jail root that engine and row agree on; raise `jail_root_mismatch`."""
+        """Return what is delivered into: the root engine and row agree on, or the jail's memory.
+
+        Raises `jail_root_mismatch`. Memory is there also while the jail does not run.
+        """
+        if not delivered.in_memory(tenant.delivery):
+            return self._agreed(tenant)
+        try:
+            of_tree = self._agreed(tenant)
+        except ColibriError as error:
+            if error.code != "jail_not_running":
+                raise
+            of_tree = JailRoot("", shifts=self.engine(tenant.engine).capabilities.user_namespace)
+        path = self.memory.path(tenant.jail)
+        return replace(of_tree, path=path, ino=None, mount=delivered.MOUNT_POINT)
+
+    def _agreed(self, tenant: Tenant) -> JailRoot:
         if tenant.host != self.settings.host:
             raise ColibriError(
                 "jail_root_mismatch",

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from vault_svc.domain.audit import Entry, Event, Head
-from vault_svc.domain.delivered import FILES
+from vault_svc.domain.delivered import in_memory, is_set
 from vault_svc.domain.receipt import Receipt, Removal
 from vault_svc.domain.secret import CollectionRef
 from vault_svc.domain.tenant import Action, Status, Tenant, next_status
@@ -113,6 +113,8 @@ class Remover:
         """
         if row.status is Status.OFFBOARDED:
             return None
+        if in_memory(row.delivery):  # whatever the jail is like, or has mounted on it
+            return self._if_there(JailRoot(self.context.memory.path(row.jail)))
         try:
             return self.context.agreed_root(row)
         except ColibriError as error:
@@ -120,14 +122,8 @@ class Remover:
                 raise
         if not row.jail_root:  # decision 7: nothing was delivered there yet
             return None
-        root = JailRoot(row.jail_root, row.root_ino)
-        try:
-            self.context.delivery.prove_root(root)
-        except ColibriError as error:
-            if error.code != "path_missing":
-                raise
-            return None
-        if self.context.engine(row.engine).capabilities.stable_roots:
+        root = self._if_there(JailRoot(row.jail_root, row.root_ino))
+        if root is None or self.context.engine(row.engine).capabilities.stable_roots:
             return root
         raise ColibriError(
             "jail_not_running",
@@ -137,12 +133,21 @@ class Remover:
             tenant=row.tenant_id,
         )
 
+    def _if_there(self, root: JailRoot) -> JailRoot | None:
+        try:
+            self.context.delivery.prove_root(root)
+        except ColibriError as error:
+            if error.code != "path_missing":
+                raise
+            return None
+        return root
+
     def _standing(self, row: Tenant, root: JailRoot, path: str, keys: Collection[str]) -> str:
         found = standing.look(self.context.delivery, row, root, path, keys, max_bytes=0)
         return "missing" if found.is_gone else found.kind
 
     def _keys(self, row: Tenant, newest: Receipt | Removal | None) -> frozenset[str]:
-        if row.delivery != FILES:
+        if not is_set(row.delivery):
             return frozenset()
         return standing.known_keys(self.context, row.tenant_id, newest)
 
@@ -162,6 +167,8 @@ class Remover:
         trail.write(Event.REMOVED, row.tenant_id, path=path, kind=kind)
         # Last: while the source is away, the row keeps the file from coming back.
         ended = self._end_leases(row, action) + self._end_access(row, action)
+        if action is Action.OFFBOARD and in_memory(row.delivery):
+            self.context.memory.drop(row.jail)
         trail.write(_DONE[action], row.tenant_id, path=path, absent=True, ended=list(ended))
         trail.finish()
         return Removed(closed, path, kind, ended, changed=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from vault_svc.domain.audit import Event
-from vault_svc.domain.delivered import FILE
+from vault_svc.domain.delivered import in_memory, is_set
 from vault_svc.domain.dotenv_profiles import READ_BY_SH
 from vault_svc.domain.receipt import Owner, Receipt
 from vault_svc.domain.tenant import Action, Tenant, next_status
@@ -134,6 +134,8 @@ class Spawner:
         record.done()
 
     def _make(self, row: Tenant, engine: JailEngine) -> None:
+        if in_memory(row.delivery):
+            self.context.memory.have(row.jail)
         made = engine.create(row.jail, Owner(row.owner_uid, row.owner_gid))
         self.context.record(
             Event.JAIL_CREATED, row.tenant_id, jail=row.jail, engine=row.engine, root=made.root
@@ -141,7 +143,7 @@ class Spawner:
 
     def _provisioned(self, row: Tenant, argv: Sequence[str]) -> Sequence[str]:
         """Deliver; return the command line that finds the secrets: in its environment, or files."""
-        loads = row.delivery == FILE
+        loads = not is_set(row.delivery)
         if loads and row.profile not in READ_BY_SH:
             raise ColibriError(
                 "usage",
@@ -180,6 +182,7 @@ class Spawner:
             engine.destroy(what.jail)
             self.context.record(Event.JAIL_DESTROYED, what.tenant_id, **facts)
         self._forget(what)
+        self.context.memory.drop(what.jail)
 
     def _forget(self, what: Passing) -> None:
         """Record that the delivered file is no more."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from vault_svc.domain import files, paths
-from vault_svc.domain.delivered import FILES, MODES
+from vault_svc.domain import delivered, files
+from vault_svc.domain.delivered import MODES, is_set
 from vault_svc.domain.receipt import Found, Owner, Placed, Receipt, Removal, recorded_drift
 from vault_svc.domain.tenant import Tenant
+from vault_svc.errors import ColibriError
 from vault_svc.ports.credential_store import HostKeys
 from vault_svc.ports.delivery import Delivery, JailRoot
 from vault_svc.services.context import Context
@@ -39,10 +40,15 @@ def look(
     max_bytes: int,
 ) -> Found:
     """Return what stands at path; keys are the variables that may have a file there."""
-    parts = paths.jail_path(path)
-    if tenant.delivery == FILES:
-        return delivery.inspect_files(root, parts, keys, max_bytes=max_bytes)
-    return delivery.inspect(root, parts, max_bytes=max_bytes)
+    parts = delivered.parts(tenant.delivery, path)
+    try:
+        if is_set(tenant.delivery):
+            return delivery.inspect_files(root, parts, keys, max_bytes=max_bytes)
+        return delivery.inspect(root, parts, max_bytes=max_bytes)
+    except ColibriError as error:
+        if not root.mount or error.code != "path_missing":
+            raise
+        return Found("missing", files={} if is_set(tenant.delivery) else None)  # gone with the host
 
 
 def put(
@@ -55,7 +61,7 @@ def put(
 ) -> Placed:
     """Place what `delivered.render` made; keys as in look, those not in content go."""
     owner, mode = Owner(tenant.owner_uid, tenant.owner_gid), MODES[tenant.delivery]
-    if tenant.delivery == FILES:
+    if is_set(tenant.delivery):
         contents = files.unpack(content)
         return delivery.place_files(root, path, contents, owner, mode, stale=keys)
     return delivery.place(root, path, content, owner, mode)
@@ -69,7 +75,7 @@ def settle(
     keys: Collection[str],
 ) -> None:
     """Make what stands there durable."""
-    if tenant.delivery == FILES:
+    if is_set(tenant.delivery):
         delivery.settle_files(root, path, keys)
     else:
         delivery.settle(root, path)
@@ -79,15 +85,15 @@ def take(
     delivery: Delivery, tenant: Tenant, root: JailRoot, path: str, keys: Collection[str]
 ) -> str:
     """Delete what stands at path; return its kind, `missing` if there was nothing."""
-    parts = paths.jail_path(path)
-    if tenant.delivery == FILES:
+    parts = delivered.parts(tenant.delivery, path)
+    if is_set(tenant.delivery):
         return delivery.remove_files(root, parts, keys)
     return delivery.remove(root, parts)
 
 
 def parts(keys: HostKeys, tenant: Tenant, content: bytes) -> tuple[str, ...]:
     """Return each file's own digest, in the order of its name; none for a single file."""
-    if tenant.delivery != FILES:
+    if not is_set(tenant.delivery):
         return ()
     contents = files.unpack(content)
     return tuple(
@@ -104,7 +110,7 @@ def drift(keys: HostKeys, tenant: Tenant, found: Found, receipt: Receipt) -> tup
         return keys.digest(tenant.tenant_id, content, key_id=key_id)
 
     whole = digest(found.content or b"")
-    if tenant.delivery != FILES:
+    if not is_set(tenant.delivery):
         return recorded_drift(found, receipt, whole)
     same, made = whole == receipt.digest, dict(zip(receipt.keys, receipt.parts, strict=False))
 

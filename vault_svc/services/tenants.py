@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 
-from vault_svc.domain import delivered, dotenv, names, paths
+from vault_svc.domain import delivered, dotenv, names
 from vault_svc.domain.audit import Event
 from vault_svc.domain.receipt import Owner, Receipt
 from vault_svc.domain.secret import CollectionRef
@@ -72,17 +72,21 @@ class Tenants:
         jail = names.jail_name(asked.jail or tenant_id)
         usual = delivered.DEFAULT_PATHS[_delivery(asked.delivery)]
         env_path = usual if asked.env_path is None else asked.env_path
-        paths.jail_path(env_path)
+        delivered.parts(asked.delivery, env_path)
         profile = self._profile(asked.profile or self.context.settings.default_profile)
         source = asked.source or self.context.settings.default_source
         collection = self._collection(source, asked.collection or tenant_id, asked.no_collection)
         engine = asked.engine or self.context.settings.default_engine
         owner = self._owner(asked.owner, engine)
         self._refuse_unisolated(engine, asked.tier)
+        self._refuse_without_memory(engine, asked.delivery)
         self.context.audit.ready()
         self._refuse_taken(tenant_id, jail)
         self._refuse_taken_collection(source, collection)
-        with self._created_jail(engine, jail, owner) if asked.create_jail else nullcontext():
+        with (
+            self._memory(asked.delivery, jail),  # before the jail is made, which is to mount it
+            self._created_jail(engine, jail, owner) if asked.create_jail else nullcontext(),
+        ):
             root = JailRoot("")  # an ephemeral jail's is proven at each delivery (decision 7)
             if not asked.ephemeral:
                 root = self._prove(engine, jail, asked.jail_root, tenant_id)
@@ -115,7 +119,7 @@ class Tenants:
             collection_id=collection.collection_id or None,
             profile=profile,
             delivery=asked.delivery,
-            mounts=(),
+            mounts=_mounts(asked.delivery),
             env_path=env_path,
             owner_uid=owner.uid,
             owner_gid=owner.gid,
@@ -142,7 +146,9 @@ class Tenants:
             if changed == row:
                 return row
             self.context.audit.ready()
-            row = self._clear_old_place(row, changed)
+            if delivered.in_memory(changed.delivery):  # or nothing was taken out for
+                self.context.memory.have(changed.jail)
+            before, row = row, self._clear_old_place(row, changed)
             changed = replace(
                 changed,
                 status=row.status,
@@ -151,6 +157,8 @@ class Tenants:
             )
             self.context.registry.update(changed, expected=row)
             self.context.record(Event.TENANT_UPDATED, tenant_id, **_facts(changed))
+            if _memory_of(before) not in {"", _memory_of(changed)}:
+                self.context.memory.drop(before.jail)
             return changed
 
     def _changed(self, row: Tenant, changes: Changes) -> Tenant:
@@ -162,12 +170,14 @@ class Tenants:
             changed = replace(changed, profile=self._profile(changes.profile))
         if changes.delivery and changes.delivery != row.delivery:
             changed = replace(changed, delivery=_delivery(changes.delivery))
+            self._refuse_without_memory(row.engine, changed.delivery)
         if changes.env_path is not None or changed.delivery != row.delivery:
             env_path = changes.env_path
             if env_path is None:
                 env_path = _other_default(row, changed.delivery)
-            paths.jail_path(env_path)
-            changed = replace(changed, env_path=env_path)
+            delivered.parts(changed.delivery, env_path)
+            mounts = _mounts(changed.delivery)
+            changed = replace(changed, env_path=env_path, mounts=mounts)
         _refuse_both(changes.collection, no_collection=changes.no_collection)
         if changes.collection is not None or changes.no_collection:
             ref = self._collection(row.source, changes.collection or "", changes.no_collection)
@@ -230,6 +240,14 @@ class Tenants:
         held_by = self.context.source(source)  # a row of an unknown one could never be mended
         return CollectionRef("", "") if no_collection else held_by.locate(name)
 
+    def _refuse_without_memory(self, engine: str, delivery: str) -> None:
+        if delivered.in_memory(delivery) and not self.context.engine(engine).capabilities.tmpfs:
+            raise ColibriError(
+                "usage",
+                f"engine '{engine}' cannot show a jail memory of its own",
+                hint="use --delivery file or files, or another engine",
+            )
+
     def _refuse_unisolated(self, engine: str, tier: str) -> None:
         isolates = self.context.engine(engine).capabilities.isolates
         if not isolates and os.geteuid() != 0 and tier != "scratch":
@@ -274,6 +292,21 @@ class Tenants:
                 f"collection '{ref.name}' belongs to tenant '{row.tenant_id}'",
                 hint="each tenant has a collection of its own: choose one with --collection",
             )
+
+    @contextmanager
+    def _memory(self, delivery: str, jail: str) -> Iterator[None]:
+        """Have a jail's memory, if it is to have one; if the block fails, not for nothing."""
+        if not delivered.in_memory(delivery):
+            yield
+            return
+        self.context.memory.have(jail)
+        try:
+            yield
+        except ColibriError:
+            with suppress(ColibriError):
+                if not self.context.registry.by_jail(self.context.settings.host, jail):
+                    self.context.memory.drop(jail)
+            raise
 
     @contextmanager
     def _created_jail(self, engine: str, jail: str, owner: Owner) -> Iterator[None]:
@@ -342,9 +375,19 @@ def _place(row: Tenant) -> tuple[object, ...]:
 
     A directory is its owner's, so another owner's is another one.
     """
-    owner = row.owner_uid if row.delivery == delivered.FILES else None
-    where = (row.jail_root, row.root_ino, row.delivery, row.env_path, owner)
+    owner = row.owner_uid if delivered.is_set(row.delivery) else None
+    tree = _memory_of(row) or (row.jail_root, row.root_ino)
+    where = (tree, row.delivery, row.env_path, owner)
     return (*where, row.collection_id)
+
+
+def _memory_of(row: Tenant) -> str:
+    """Return whose memory a row's secrets stand in, "" for none."""
+    return row.jail if delivered.in_memory(row.delivery) else ""
+
+
+def _mounts(delivery: str) -> tuple[str, ...]:
+    return (delivered.MOUNT_POINT,) if delivered.in_memory(delivery) else ()
 
 
 def _delivery(text: str) -> str:
@@ -356,7 +399,7 @@ def _delivery(text: str) -> str:
 def _other_default(row: Tenant, delivery: str) -> str:
     """Return the default place of another way of delivery for a row that has its own's."""
     if row.env_path != delivered.DEFAULT_PATHS[row.delivery]:
-        what = "directory" if delivery == delivered.FILES else "file"
+        what = "directory" if delivered.is_set(delivery) else "file"
         raise ColibriError(
             "usage",
             f"'{row.env_path}' was chosen for delivery '{row.delivery}', not for '{delivery}'",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from vault_svc.domain.delivered import FILES
+from vault_svc.domain.delivered import is_set
 from vault_svc.domain.receipt import Found, Receipt, Removal
 from vault_svc.domain.tenant import Status, Tenant
 from vault_svc.errors import ColibriError
@@ -64,7 +64,7 @@ class Verifier:
 
     def _keys(self, row: Tenant, newest: Receipt | Removal | None) -> frozenset[str]:
         """Return the variables whose files are looked at, where each has one."""
-        if row.delivery != FILES:
+        if not is_set(row.delivery):
             return frozenset()
         return standing.known_keys(self.context, row.tenant_id, newest)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy as twin
 from functools import cached_property
@@ -19,6 +19,7 @@ from typing import Final
 from vault_svc.adapters.clock import SystemClock
 from vault_svc.adapters.jails.owners import who_runs
 from vault_svc.adapters.jails.trees import JailTrees
+from vault_svc.domain.delivered import MOUNT_POINT
 from vault_svc.domain.receipt import Owner
 from vault_svc.errors import ColibriError, printable
 from vault_svc.hazmat import proc
@@ -30,6 +31,7 @@ from vault_svc.ports.jail_engine import Capabilities, JailInfo, Ran
 _PROGRAMS: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _FROM_HOST: Final = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _WRITABLE: Final = ("home", "srv", "var")
+_RUN: Final = "/run"
 _TMP_BYTES: Final = 64 << 20
 _TRIAL_SECONDS: Final = 10.0
 # A uid's processes are counted over the whole host (setrlimit(2)), jailed or not.
@@ -44,14 +46,23 @@ class BubblewrapEngine:
     """
 
     name = "bubblewrap"
-    capabilities = Capabilities()
+    capabilities = Capabilities(tmpfs=os.geteuid() == 0)
 
     def __init__(
-        self, bases: Sequence[str], clock: Clock | None = None, *, programs: str = _PROGRAMS
+        self,
+        bases: Sequence[str],
+        clock: Clock | None = None,
+        *,
+        programs: str = _PROGRAMS,
+        memory: Callable[[str], str] = lambda _: "",
     ) -> None:
-        """Take the allowed bases (new jails go to the first) and where programs are looked for."""
+        """Take the allowed bases (new jails go to the first) and where programs are looked for.
+
+        memory: the host path of a jail's memory file system, "" for one without.
+        """
         self._trees = JailTrees(self.name, bases, _plan, clock or SystemClock())
         self._programs = programs
+        self._memory = memory
 
     def unavailable(self) -> str | None:
         """Return why a trial run failed, None if it worked; tried once."""
@@ -124,6 +135,10 @@ class BubblewrapEngine:
             for part in _FROM_HOST:
                 if Path("/", part).is_dir():
                     tree += ["--ro-bind", f"/{part}", f"/{part}"]
+            if memory := self._memory(name):
+                # Of our own making, so that no name of the jail's is mounted on.
+                tree += ["--perms", "0755", "--tmpfs", _RUN, "--bind", memory, MOUNT_POINT]
+                tree += ["--remount-ro", _RUN]
             yield self._line(tree, name, user)
 
     def _line(self, tree: Sequence[str], host: str, user: Owner | None) -> Sequence[str]:

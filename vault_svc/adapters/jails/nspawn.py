@@ -7,7 +7,7 @@ and whether it runs, machined says (machinectl(1)).
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -41,13 +41,24 @@ class NspawnEngine:
     name = "nspawn"
     capabilities = Capabilities(starts=True, user_namespace=True, hook=True, tmpfs=True)
 
-    def __init__(self, options: Options, *, path: str = programs.SYSTEM) -> None:
-        """Take the operator's options and where programs are looked for."""
+    def __init__(
+        self,
+        options: Options,
+        *,
+        path: str = programs.SYSTEM,
+        memory: Callable[[str], str] = lambda _: "",
+    ) -> None:
+        """Take the operator's options and where programs are looked for.
+
+        memory: the host path of a machine's memory file system, "" for one without.
+        """
         self._path = path
         self._machinectl = self._program("machinectl", "systemd-container", options)
         self._systemctl = self._program("systemctl", "systemd", options)
         copy = self._program("cp", "coreutils", options)
-        self._trees = MachineTrees(options.machines, options.settings, options.template, copy)
+        self._trees = MachineTrees(
+            options.machines, options.settings, options.template, copy, memory
+        )
 
     def _program(self, name: str, package: str, options: Options) -> Program:
         return Program(name, package, {}, self._path, options.timeout_seconds)

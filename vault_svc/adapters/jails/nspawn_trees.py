@@ -7,11 +7,13 @@ machine without one of ours was made by somebody else, and stays.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from vault_svc.adapters.jails.programs import Program
+from vault_svc.domain.delivered import MOUNT_POINT
 from vault_svc.errors import ColibriError
 from vault_svc.hazmat import hostfiles, trees
 from vault_svc.hazmat.trees import Directory
@@ -30,13 +32,15 @@ class MachineTrees:
     """Trees below machines, their files in settings, copied from template by cp(1).
 
     A file beside the template, of its name and `.nspawn`, is the settings of each copy; without
-    one a machine gets a user namespace of its own and boots.
+    one a machine gets a user namespace of its own and boots. memory: the host path of a machine's
+    memory file system, "" for one without.
     """
 
     machines: str
     settings: str
     template: str
     copy: Program
+    memory: Callable[[str], str] = lambda _: ""
 
     def make(self, name: str) -> str:
         """Copy the template and return the new tree's path; raise `usage`, `jail_taken`."""
@@ -98,7 +102,9 @@ class MachineTrees:
     def _content(self, name: str) -> bytes:
         beside = Path(f"{self.template}.nspawn")
         wanted = beside.read_text("utf-8") if beside.is_file() else _DEFAULTS
-        return f"{_MARK}{name}.\n{wanted}".encode()
+        memory = self.memory(name)
+        shown = f"\n[Files]\nBind={memory}:{MOUNT_POINT}:idmap\n" if memory else ""
+        return f"{_MARK}{name}.\n{wanted}{shown}".encode()
 
     def _said(self, settings: int, name: str) -> str | None:
         """Return whose settings file stands there: a jail's name, "" for others', None for none."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ from vault_svc.adapters.jails import programs
 from vault_svc.adapters.jails.owners import who_runs
 from vault_svc.adapters.jails.programs import Program, field_of, items_of
 from vault_svc.domain import names
+from vault_svc.domain.delivered import MOUNT_POINT
 from vault_svc.domain.receipt import Owner
 from vault_svc.errors import ColibriError
 from vault_svc.hazmat import marked
@@ -54,9 +55,19 @@ class PodmanEngine:
 
     name = "podman"
 
-    def __init__(self, options: Options, *, path: str = programs.SYSTEM) -> None:
-        """Take the operator's options and where programs are looked for."""
+    def __init__(
+        self,
+        options: Options,
+        *,
+        path: str = programs.SYSTEM,
+        memory: Callable[[str], str] = lambda _: "",
+    ) -> None:
+        """Take the operator's options and where programs are looked for.
+
+        memory: the host path of a jail's memory file system, "" for one without.
+        """
         self._options = options
+        self._memory = memory
         given = {
             "CONTAINERS_CONF": options.containers_conf,
             "CONTAINERS_STORAGE_CONF": options.storage_conf,
@@ -75,7 +86,7 @@ class PodmanEngine:
             user_namespace=True,
             hook=True,
             hook_only=os.geteuid() != 0,
-            tmpfs=True,
+            tmpfs=os.geteuid() == 0,
         )
 
     def unavailable(self) -> str | None:
@@ -104,8 +115,10 @@ class PodmanEngine:
                 "jail_taken", f"podman has a '{name}' already", hint="choose another name"
             )
         marks = (f"--annotation={MARK}={name}", f"--label={MARK}={name}", f"--hostname={name}")
+        memory = self._memory(name)
+        mount = [f"--mount=type=bind,source={memory},destination={MOUNT_POINT}"] if memory else []
         self._podman.said(
-            "create", "--pull=never", f"--name={name}", *marks, "--", self._options.image
+            "create", "--pull=never", f"--name={name}", *marks, *mount, "--", self._options.image
         )
         return JailInfo(name, "", self.name, running=False)
 

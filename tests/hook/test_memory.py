@@ -1,0 +1,100 @@
+"""Secrets in memory, in podman's containers: nothing of them on a disk, and gone when revoked."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.hook.test_podman import Podman, podman
+from tests.kit import engines
+
+__all__ = ["podman"]
+pytestmark = [pytest.mark.root, pytest.mark.xdist_group("podman")]
+
+VALUE = "sk-live-0123456789"
+
+
+@pytest.fixture
+def memory(podman, state_dir):
+    """Podman, and a place for memory that is empty afterwards."""
+    base = state_dir / "memory"
+    podman.cli.settings["COLIBRI_MEMORY_BASE"] = str(base)
+    podman.cli.must("hook", "uninstall", "podman", "--directory", str(podman.hooks))
+    podman.cli.must("hook", "install", "podman", "--directory", str(podman.hooks))
+    yield base
+    for each in base.glob("*"):
+        subprocess.run(["umount", str(each)], check=False)
+
+
+def container(podman: Podman, memory: Path, *command: str, options: tuple[str, ...] = ()) -> None:
+    podman.cli.must("secret", "set", "acme", "API_KEY", stdin=VALUE.encode())
+    podman.cli.must("secret", "set", "acme", "KEY", stdin=b"k")
+    mark = "--annotation=colibri.jail=acme"
+    made = podman("create", "--name=acme", engines.IMAGE)
+    assert made.returncode == 0, made.stderr
+    register = ("register-tenant", "acme", "--engine=podman", "--delivery=tmpfs")
+    podman.cli.must(*register)
+    podman("rm", "acme")
+    mount = f"--mount=type=bind,source={memory}/acme,destination=/run/colibri"
+    line = ["create", "--name=acme", mark, mount, "--user=1000:1000", *options, engines.IMAGE]
+    made = podman(*line, *command)
+    assert made.returncode == 0, made.stderr
+
+
+def on_disk(podman: Podman) -> list[str]:
+    ran = subprocess.run(
+        ["grep", "-rla", VALUE, "--exclude-dir=memory", str(podman.top.parent)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return ran.stdout.split()
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--uidmap=0:100000:65536", "--gidmap=0:100000:65536")], ids=["plain", "ids"]
+)
+def test_the_first_instruction_finds_its_secrets_in_memory_and_no_disk_has_them(
+    podman, memory, options
+):
+    container(podman, memory, "/bin/sh", "-c", "cat /run/colibri/.env", options=options)
+    ran = podman.start()
+    assert ran.returncode == 0, ran.stderr
+    assert VALUE in ran.stdout
+    assert on_disk(podman) == []
+    podman.cli.must("revoke", "acme")
+    assert list((memory / "acme").iterdir()) == []
+    assert podman.start().returncode != 0
+    podman.cli.must("offboard", "acme")
+    assert list(memory.iterdir()) == []
+
+
+def test_a_container_that_has_not_mounted_it_does_not_start(podman, memory):
+    container(podman, memory, "/bin/echo", "started")
+    podman("rm", "acme")
+    line = ("create", "--name=acme", "--annotation=colibri.jail=acme", engines.IMAGE)
+    assert podman(*line, "/bin/echo", "started").returncode == 0
+    ran = podman.start()
+    assert ran.returncode != 0
+    assert "shadowed" in ran.stderr
+    assert "started" not in ran.stdout
+
+
+def test_a_mount_of_the_containers_own_over_it_is_shadowed(podman, memory):
+    container(podman, memory, "/bin/echo", "started", options=("--tmpfs=/run/colibri/x",))
+    ran = podman.start()
+    assert ran.returncode != 0
+    assert "shadowed" in ran.stderr
+
+
+def test_a_stopped_containers_secrets_are_rotated_and_revoked_all_the_same(podman, memory):
+    container(podman, memory, "/bin/cat", "/run/colibri/.env")
+    podman.cli.must("provision", "acme")
+    podman.cli.must("secret", "set", "acme", "API_KEY", stdin=b"second")
+    podman.cli.must("provision", "acme")
+    assert "second" in podman.start().stdout
+    podman.cli.must("verify", "acme")
+    podman.cli.must("suspend", "acme")
+    assert list((memory / "acme").iterdir()) == []

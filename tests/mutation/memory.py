@@ -1,0 +1,37 @@
+"""Rules of secrets in memory, each broken once."""
+
+from __future__ import annotations
+
+from tests.mutation.runner import Mutation
+
+SEEN = "tests/unit/test_jail_memory.py::"
+MEMORY = "tests/spawn/test_memory.py::"
+
+MEMORY_ROWS = (
+    Mutation(
+        "memory that is none",
+        "vault_svc/adapters/delivery.py",
+        "            if root.mount and not memory_fs.is_memory(proven.fd):\n",
+        "            if False:\n",
+        (MEMORY + "test_what_is_no_memory_gets_nothing",),
+        "the secret would stand on a disk",
+        root=True,
+    ),
+    Mutation(
+        "memory under another mount",
+        "vault_svc/hazmat/jail_memory.py",
+        "            return now if now.point == path else None\n",
+        "            return next((m for m in mounts if m.point == path), None)\n",
+        (SEEN + "test_what_is_mounted_there_is_what_a_process_would_reach",),
+        "a jail that hides it would count as delivered",
+    ),
+    Mutation(
+        "memory of the old jail",
+        "vault_svc/services/tenants.py",
+        "    tree = _memory_of(row) or (row.jail_root, row.root_ino)\n",
+        "    tree = None if _memory_of(row) else (row.jail_root, row.root_ino)\n",
+        (MEMORY + "test_a_tenant_that_moves_leaves_nothing_in_the_memory_of_its_old_jail",),
+        "the secret would stay in a jail that is the tenant's no more",
+        root=True,
+    ),
+)

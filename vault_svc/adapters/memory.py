@@ -1,0 +1,73 @@
+"""The port `MemoryRoots`: a tmpfs of its own for each jail, so that none can fill another's."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+from vault_svc.domain import names
+from vault_svc.errors import ColibriError, printable
+from vault_svc.hazmat import hostfiles, memory_fs
+
+_UNSAFE: Final = "unsafe_base"
+# Engines whose jails have ids of their own go through it as somebody else; nobody lists it.
+_MODE: Final = 0o711
+
+
+class HostMemory:
+    """Memory file systems below a directory of root's."""
+
+    def __init__(self, base: str, size: int) -> None:
+        """Take the directory, which is made if its parent is there, and how many bytes each has."""
+        self._base = base
+        self._size = size
+
+    def path(self, jail: str) -> str:
+        """Return the host path of a jail's."""
+        return f"{self._base}/{names.jail_name(jail)}"
+
+    def shown(self, jail: str) -> str:
+        """Return what an engine is to mount for a jail, "" for one without memory."""
+        try:
+            with hostfiles.directory(self._base, _UNSAFE) as base:
+                return self.path(jail) if memory_fs.is_there(base, jail) else ""
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise self._failed(jail, error) from None
+
+    def have(self, jail: str) -> None:
+        """Mount it unless it is; raise `helper_missing`, `unsafe_base`."""
+        self.path(jail)
+        if sys.platform != "linux" or os.geteuid() != 0:
+            raise ColibriError(
+                "helper_missing",
+                "only root on Linux can mount memory for a jail",
+                hint="use --delivery file or files",
+            )
+        try:
+            hostfiles.make_directory(self._base, _UNSAFE, _MODE)
+            with hostfiles.directory(self._base, _UNSAFE) as base:
+                memory_fs.have(base, jail, self._size)
+        except OSError as error:
+            raise self._failed(jail, error) from None
+
+    def drop(self, jail: str) -> None:
+        """Take it away, if it is there."""
+        self.path(jail)
+        try:
+            with hostfiles.directory(self._base, _UNSAFE) as base:
+                memory_fs.drop(base, jail)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._failed(jail, error) from None
+
+    def _failed(self, jail: str, error: OSError) -> ColibriError:
+        return ColibriError(
+            "helper_missing",
+            f"the memory of jail '{jail}' in '{printable(self._base)}' cannot be mounted"
+            f" or taken away: {os.strerror(error.errno or 0)}",
+            hint="needs Linux 5.2 and the right to mount; or use --delivery file",
+        )

@@ -1,0 +1,21 @@
+"""Where secrets stand that are delivered to memory: a file system per jail, the host's own."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class MemoryRoots(Protocol):
+    """Memory file systems by jail; the engine shows a jail its own at `delivered.MOUNT_POINT`."""
+
+    def path(self, jail: str) -> str:
+        """Return the host path of a jail's, whether it is there or not."""
+        ...
+
+    def have(self, jail: str) -> None:
+        """Mount it unless it is; raise `helper_missing` where this host or user cannot."""
+        ...
+
+    def drop(self, jail: str) -> None:
+        """Take it away, if it is there."""
+        ...
