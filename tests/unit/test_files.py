@@ -145,5 +145,5 @@ def test_an_empty_directory_holds_nothing_of_a_delivery():
 
 
 def test_each_way_of_delivery_has_a_mode_and_a_place():
-    assert MODES == {"file": 0o600, "files": 0o400}
+    assert MODES == {"file": 0o600, "files": 0o400, "tmpfs": 0o600, "tmpfs-files": 0o400}
     assert DEFAULT_PATHS.keys() == MODES.keys()
