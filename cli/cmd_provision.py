@@ -229,6 +229,9 @@ def _report_all(outcomes: list[Outcome], as_json: bool, late: ColibriError | Non
             for o in shown
         ]
         output.table(("TENANT", "RESULT", "GEN", "WHY"), rows, empty="nothing to do")
+        for outcome in outcomes:
+            for warning in outcome.warnings:
+                output.say(f"warning: tenant '{outcome.tenant_id}': {warning}")
         output.say(_summary(outcome.result for outcome in outcomes))
     if late:
         raise output.ReportedError(late.code, late.message, hint=late.hint, tenant=late.tenant)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cli import output
 from cli.session import session
 from vault_svc.errors import ColibriError, printable
 
@@ -48,7 +49,11 @@ def spawn_agent(
     from vault_svc.services.spawn import Wanted
 
     wanted = Wanted(tenant, jail_name, jail_root, engine, ephemeral)
-    raise typer.Exit(session(context).services.spawner.agent(wanted, command))
+    raise typer.Exit(session(context).services.spawner(_warn).agent(wanted, command))
+
+
+def _warn(what: str) -> None:
+    output.say(f"warning: {what}")
 
 
 def spawn_local(context: typer.Context, command: Command) -> None:

@@ -99,7 +99,7 @@ class Services:
         """Register, update."""
         from vault_svc.services.tenants import Tenants
 
-        return Tenants(self._context)
+        return Tenants(self._context, self._spawns)
 
     @cached_property
     def provisioner(self) -> Provisioner:
@@ -145,14 +145,13 @@ class Services:
         queue = FileQueue(self.settings.inside("hooks"), at_once=self.settings.batch_size)
         return queue.ask(kind, request, serve)
 
-    @cached_property
-    def spawner(self) -> Spawner:
+    def spawner(self, tell: Callable[[str], None]) -> Spawner:
         """Run agents in jails."""
         from vault_svc.hazmat.attach import signals_held
         from vault_svc.services.spawn import Spawner
 
         self._require_state()
-        return Spawner(self._context, self._spawns, signals_held)
+        return Spawner(self._context, self._spawns, signals_held, tell)
 
     @cached_property
     def _spawns(self) -> SpawnRecords:

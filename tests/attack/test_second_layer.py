@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import errno
 import os
@@ -19,6 +20,7 @@ from vault_svc.adapters.delivery import ConfinedDelivery
 from vault_svc.domain.receipt import Owner
 from vault_svc.errors import ColibriError
 from vault_svc.hazmat import confine, landlock
+from vault_svc.hazmat.confine_error import Reason, refusal
 from vault_svc.ports.delivery import JailRoot
 
 OWNER = Owner(os.geteuid(), os.getegid())
@@ -64,6 +66,16 @@ def test_an_interruption_waits_for_the_thread(place):
     with pytest.raises(KeyboardInterrupt):
         within(place, act)
     assert done == [True]
+
+
+def test_no_thread_to_be_had_is_a_lack_and_no_sign_of_an_attack(place, monkeypatch):
+    def none(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_thread, "start_new_thread", none)
+    with pytest.raises(OSError) as caught:
+        within(place, lambda: None)
+    assert refusal(caught.value, "").reason is Reason.EXHAUSTED
 
 
 def test_interrupted_at_any_moment_it_neither_hangs_nor_leaves_the_thread_behind(place):

@@ -198,8 +198,8 @@ CONFINEMENT = (
     Mutation(
         "held base asked again after the writes",
         "vault_svc/services/batch.py",
-        "            if job.root.path in lost and not job.error:\n",
-        "            if False:\n",
+        "        if job.root.path in lost:\n",
+        "        if False:\n",
         (
             "tests/unit/test_held_bases.py::test_base_moved_while_a_batch_writes_is_recorded_for_nobody",
         ),

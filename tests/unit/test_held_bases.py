@@ -10,6 +10,7 @@ import pytest
 
 from tests.kit.cli import Cli
 from vault_svc.adapters.delivery import ConfinedDelivery
+from vault_svc.adapters.registry.lazy import LazyRegistry
 
 TENANTS = ("acme", "beta")
 
@@ -60,5 +61,37 @@ def test_a_base_that_cannot_be_held_spoils_no_jail_below_another(two: Cli) -> No
     unsafe, gone = base.with_name("unsafe"), base.with_name("gone")
     unsafe.mkdir()
     unsafe.chmod(0o777)
-    two.settings["COLIBRI_JAIL_ROOT_BASE"] = f"{base}:{unsafe}:{gone}"
-    assert codes(two) == {"acme": "", "beta": ""}
+    for bases in (f"{base}:{unsafe}:{gone}", f"{unsafe}:{gone}:{base}"):
+        two.settings["COLIBRI_JAIL_ROOT_BASE"] = bases
+        assert codes(two) == {"acme": "", "beta": ""}
+        two.must("verify", "--all")
+    two.must("revoke", "beta")
+    assert not (base / "beta/root/home/app/.env").exists()
+
+
+def _dies(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("step", ["adopted", "unchanged"])
+def test_base_moved_while_a_batch_looks_is_recorded_for_nobody(
+    two: Cli, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    if step == "unchanged":
+        two.must("provision", "--all")
+    else:
+        with monkeypatch.context() as patched:  # killed between the files and their receipts
+            patched.setattr(LazyRegistry, "commit", _dies)
+            assert two.run("provision", "--all").status == 130
+    base, real = base_of(two), ConfinedDelivery.astray
+    aside = base.with_name("aside")
+
+    def astray(*arguments: Any) -> Any:
+        base.rename(aside)
+        try:
+            return real(*arguments)
+        finally:
+            aside.rename(base)
+
+    monkeypatch.setattr(ConfinedDelivery, "astray", astray)
+    assert codes(two) == {"acme": "tampered", "beta": "tampered"}

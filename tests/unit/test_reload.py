@@ -185,6 +185,21 @@ def test_a_program_that_is_not_there_is_a_warning_and_a_relative_one_is_refused(
     assert (refused.status, refused.error["code"]) == (2, "usage")
 
 
+def test_of_many_tenants_each_failure_is_a_warning_on_the_terminal_too(
+    cli: Cli, told: Told
+) -> None:
+    told.script("exit 3")
+    ran = cli.must("provision", "--all")
+    assert "warning: tenant 'acme': " in ran.stderr
+    assert "warning: tenant 'beta': " in ran.stderr
+
+
+def test_doctor_names_a_program_that_cannot_be_run(cli: Cli) -> None:
+    cli.settings["COLIBRI_RELOAD_COMMAND"] = "/nope"
+    ran = cli.run("doctor")
+    assert (ran.error["code"], "reload command" in ran.error["message"]) == ("usage", True)
+
+
 def test_a_fault_while_it_is_told_is_words_and_no_traceback(
     cli: Cli, told: Told, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

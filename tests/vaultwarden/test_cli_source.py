@@ -224,6 +224,15 @@ def test_a_new_helper_is_recorded_for_the_stored_account_and_nothing_is_asked(cl
     assert cli.run(*argv).error["code"] == "credential_missing"
 
 
+def test_no_other_helper_gets_the_stored_account_unasked(cli, fake):
+    login(cli, fake).must()
+    before = kept(cli)
+    fake.program.rename(fake.program.with_name("elsewhere"))
+    argv = ("source", "login", "vaultwarden", "--stored")
+    assert cli.run(*argv).error["code"] == "helper_missing"
+    assert kept(cli).blob().same_as(before.blob())
+
+
 def test_a_setting_that_names_another_helper_is_said(cli, fake):
     login(cli, fake).must()
     cli.settings["COLIBRI_BW_PATH"] = "/usr/bin/bw"

@@ -114,8 +114,10 @@ class _Gate(AbstractContextManager[None]):
         """Stand before the handlers there are; ignored signals stay ignored."""
         with masked():
             for number in NUMBERS:
-                if callable(signal.getsignal(number)):
-                    self.before[number] = signal.signal(number, self.pass_on)
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    self.before[number] = handler  # first: another thread may take a signal now
+                    signal.signal(number, self.pass_on)
 
     def take_down(self) -> None:
         """Give the handlers back what is theirs, and what came and was not passed on."""
@@ -131,8 +133,10 @@ class _Gate(AbstractContextManager[None]):
         """Act as the handler that was there would, now or later."""
         if self._inside:
             self._came.append(number)
-        else:
+        elif number in self.before:
             self.before[number](number, frame)
+        else:  # taken down meanwhile
+            signal.raise_signal(number)
 
 
 _gate: Final = _Gate()
@@ -141,8 +145,10 @@ _gate: Final = _Gate()
 @contextmanager
 def masked() -> Iterator[None]:
     """Keep signals that end us from this thread for the block; they come when it is left."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
+        # Inside: it runs handlers that are due once it has blocked, and one of them may raise.
+        signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

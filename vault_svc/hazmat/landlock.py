@@ -113,7 +113,8 @@ def within(directory: int, act: Callable[[], T]) -> T:
             # Not threading.Thread: its book-keeping costs more than all of this thread's own work.
             _thread.start_new_thread(confined, ())
         except RuntimeError:
-            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+            # Not EAGAIN, which is what a tree that changes under a walk answers.
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from None
         over.acquire()
     if failed:
         raise failed[0]

@@ -87,6 +87,7 @@ class Batch:
                 writes = [job for job in jobs if job.plan.step is Step.WRITE and not job.error]
                 self._place(writes, held.delivery)
                 self._settle([job for job in jobs if job.plan.step is Step.ADOPT and not job.error])
+                _check_bases([job for job in jobs if not job.error], held.delivery)
         if not self._options.dry_run:
             yield from self._record(jobs, failures)
         else:
@@ -225,16 +226,14 @@ class Batch:
         """Write every job's file; one slow disk sync delays no other."""
         at_once = self._context.settings.write_concurrency
         atonce.each(writes, partial(self._place_one, delivery), at_once=at_once)
-        lost = delivery.astray([job.root for job in writes])
-        for job in writes:
-            if job.root.path in lost and not job.error:
-                job.error = lost[job.root.path].for_tenant(job.tenant.tenant_id)
 
     def _settle(self, adopted: Sequence[_Job]) -> None:
         """A receipt outlives a power cut, so what it says must be on the disk first."""
         for job in adopted:
             try:
                 standing.settle(self._context.delivery, job.tenant, job.root, job.path, job.keys)
+                if job.root.ino is None:
+                    self._context.still_there(job.tenant, job.root)
             except ColibriError as error:
                 job.error = error.for_tenant(job.tenant.tenant_id)
 
@@ -365,6 +364,14 @@ class Batch:
             left_out=job.left_out,
             jail=job.tenant.jail,
         )
+
+
+def _check_bases(jobs: Sequence[_Job], delivery: Delivery) -> None:
+    """Fail what was found or put below a base that leads elsewhere by now."""
+    lost = delivery.astray([job.root for job in jobs])
+    for job in jobs:
+        if job.root.path in lost:
+            job.error = lost[job.root.path].for_tenant(job.tenant.tenant_id)
 
 
 def failed(tenant_id: str, error: ColibriError) -> Outcome:

@@ -56,7 +56,7 @@ class Doctor:
             return []
         why = reloader.unfit()
         if why:
-            return [Check("reload command", "fail", why, "see the setting reload_command")]
+            return [Check("reload command", "fail", why, "see the setting reload_command", "usage")]
         return [Check("reload command", "ok", "told of each delivery that changed something")]
 
     def _registry(self) -> str:

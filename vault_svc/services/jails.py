@@ -82,6 +82,7 @@ class Jails:
         names.jail_name(name)
         holder = self.context.registry.by_jail(self.context.settings.host, name)
         held = self.context.locks.hold(holder.tenant_id) if holder else nullcontext()
+        refuse_in_use(self.spawns, name)
         with held:  # nobody delivers to it between the look and the end
             holder = self.context.registry.by_jail(self.context.settings.host, name)
             if holder and not self._holds_nothing(holder):
@@ -102,13 +103,12 @@ class Jails:
         return info
 
     def _holds_nothing(self, holder: Tenant) -> bool:
-        """Say whether a tenant's jail is ephemeral, with nothing delivered and no agent in it."""
+        """Say whether a tenant's jail is ephemeral, with nothing delivered."""
         ids, registry = [holder.tenant_id], self.context.registry
         delivered = isinstance(registry.newest(ids).get(holder.tenant_id), Receipt)
         stable = self.context.engine(holder.engine).capabilities.stable_roots
         open_root = stable and not holder.jail_root
-        idle = not self.spawns.names(holder.jail)
-        return open_root and idle and not delivered and not registry.open_intents(ids)
+        return open_root and not delivered and not registry.open_intents(ids)
 
     def _refuse_renamed_host(self, info: JailInfo) -> None:
         try:
@@ -128,3 +128,13 @@ class Jails:
         if holder:
             return Owner(holder.owner_uid, holder.owner_gid)
         return Owner(settings.default_owner_uid, settings.default_owner_gid)
+
+
+def refuse_in_use(records: SpawnRecords, jail: str) -> None:
+    """Raise `jail_taken` for a jail that an agent was started in, and that is to go with it."""
+    if records.names(jail):
+        raise ColibriError(
+            "jail_taken",
+            f"an agent of colibri's is in jail '{jail}', or was when its colibri was killed",
+            hint="let it end; what a killed colibri left, the next spawn-agent clears away",
+        )

@@ -22,7 +22,7 @@ from vault_svc.services.atonce import Worker, outlast
 from vault_svc.services.context import Context
 
 _MOST_AT_ONCE: Final = 32
-"""Programs of one run beside one another, where none of them comes to an end."""
+"""Programs of one process of a run beside one another, where none of them comes to an end."""
 _PATIENCE_SECONDS: Final = 0.02
 
 

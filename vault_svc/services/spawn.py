@@ -11,7 +11,7 @@ from vault_svc.domain.audit import Event
 from vault_svc.domain.delivered import in_memory, is_set
 from vault_svc.domain.dotenv_profiles import READ_BY_SH
 from vault_svc.domain.receipt import Owner, Receipt
-from vault_svc.domain.tenant import Action, Tenant, next_status
+from vault_svc.domain.tenant import Action, Status, Tenant, next_status
 from vault_svc.errors import ColibriError
 from vault_svc.ports.jail_engine import JailEngine
 from vault_svc.ports.spawning import Held, Passing, Signals, SpawnRecords
@@ -37,11 +37,15 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Spawner:
-    """Runs agents in tenants' jails; `hold_signals` notes what asks us to end meanwhile."""
+    """Runs agents in tenants' jails; `hold_signals` notes what asks us to end meanwhile.
+
+    tell: takes what went wrong and keeps nobody from running an agent.
+    """
 
     context: Context
     records: SpawnRecords
     hold_signals: Callable[[], AbstractContextManager[Signals]]
+    tell: Callable[[str], None] = lambda _: None
 
     def agent(self, wanted: Wanted, argv: Sequence[str]) -> int:
         """Run argv in the tenant's jail with its secrets; return its exit status.
@@ -50,7 +54,7 @@ class Spawner:
         are killed, the next run clears it away.
         """
         with self.hold_signals() as signals:
-            self.sweep()
+            self.sweep(wanted.tenant_id)
             row = self._row(wanted)
             engine = self.context.engine(row.engine)
             with self._jail(row, engine, ephemeral=wanted.ephemeral):
@@ -61,10 +65,18 @@ class Spawner:
                     return 128 + signals.ending
                 return self._run(row, engine, line, argv[0])
 
-    def sweep(self) -> None:
-        """Clear away the jails of agents whose colibri was killed."""
+    def sweep(self, tenant_id: str) -> None:
+        """Clear away the jails of agents whose colibri was killed; raise what keeps this tenant's.
+
+        Another tenant's that cannot be cleared away now is told of, and tried again the next time.
+        """
         for record in self.records.abandoned():
-            self._end(record)
+            try:
+                self._end(record)
+            except ColibriError as error:
+                if record.what.tenant_id == tenant_id:
+                    raise
+                self.tell(f"what an agent left in jail '{record.what.jail}' stays: {error.message}")
 
     def _row(self, wanted: Wanted) -> Tenant:
         row = self.context.registry.tenant(wanted.tenant_id)
@@ -174,6 +186,8 @@ class Spawner:
 
     def _clear(self, what: Passing) -> None:
         """End what runs, destroy the jail and with it the file; each only if it is still there."""
+        if not self._is_passing(what):
+            return
         engine = self.context.engine(what.engine)
         if any(info.name == what.jail for info in engine.list()):
             facts = {"jail": what.jail, "engine": what.engine}
@@ -184,10 +198,20 @@ class Spawner:
         self._forget(what)
         self.context.memory.drop(what.jail)
 
+    def _is_passing(self, what: Passing) -> bool:
+        """Say whether the jail of a record is still what it was: nobody else's, and not to stay."""
+        holder = self.context.registry.by_jail(self.context.settings.host, what.jail)
+        return holder is None or (
+            (holder.tenant_id, holder.engine) == (what.tenant_id, what.engine)
+            and holder.root_ino is None
+        )
+
     def _forget(self, what: Passing) -> None:
         """Record that the delivered file is no more."""
         with self.context.locks.hold(what.tenant_id):
-            row = self.context.registry.tenant(what.tenant_id)
+            row = self.context.registry.rows([what.tenant_id]).get(what.tenant_id)
+            if row is None or row.jail != what.jail or row.status is Status.OFFBOARDED:
+                return  # its file went, and was recorded, when it left that jail
             newest = self.context.registry.newest([what.tenant_id]).get(what.tenant_id)
             delivered = newest.path if isinstance(newest, Receipt) else ""
             if not delivered and self.context.registry.open_intents([what.tenant_id]):

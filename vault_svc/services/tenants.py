@@ -14,7 +14,9 @@ from vault_svc.domain.secret import CollectionRef
 from vault_svc.domain.tenant import Action, Status, Tenant, next_status
 from vault_svc.errors import ColibriError
 from vault_svc.ports.delivery import JailRoot
+from vault_svc.ports.spawning import SpawnRecords
 from vault_svc.services.context import Context
+from vault_svc.services.jails import refuse_in_use
 from vault_svc.services.removal import Remover
 
 TIERS = ("standard", "scratch", "community")
@@ -57,9 +59,10 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Tenants:
-    """The registry's use cases."""
+    """The registry's use cases; spawns: which jails go with an agent that is in them."""
 
     context: Context
+    spawns: SpawnRecords
 
     def register(self, asked: Registration) -> Tenant:
         """Check everything, then insert the row; raise the code of the first thing wrong."""
@@ -194,6 +197,7 @@ class Tenants:
             changed = replace(changed, jail_root="", root_ino=None)
         if changes.jail is not None or changes.jail_root is not None:
             jail = names.jail_name(row.jail if changes.jail is None else changes.jail)
+            refuse_in_use(self.spawns, jail)
             root = self._prove(row.engine, jail, changes.jail_root, row.tenant_id)
             if not root.path and jail == row.jail:
                 root = JailRoot(row.jail_root)
@@ -272,6 +276,7 @@ class Tenants:
                 hint="choose another id" if gone else f"colibri show-tenant {tenant_id}",
                 tenant=tenant_id,
             )
+        refuse_in_use(self.spawns, jail)
         holder = self.context.registry.by_jail(self.context.settings.host, jail)
         if holder:
             raise ColibriError(

@@ -192,9 +192,14 @@ class JailTrees:
     def _found(self, name: str) -> Iterator[tuple[str, int, int]]:
         """Hold open a jail of this engine: its base, the base's and the jail's descriptor."""
         names.jail_name(name)
+        unsafe: ColibriError | None = None
         with ExitStack() as held:
             for base in self._bases:
-                parent = held.enter_context(self._base(base))
+                try:
+                    parent = held.enter_context(self._base(base))
+                except ColibriError as error:  # of no concern to jails that lie elsewhere
+                    unsafe = unsafe or error
+                    continue
                 if parent is None:
                     continue
                 jail = held.enter_context(_subdirectory(parent, name))
@@ -202,7 +207,7 @@ class JailTrees:
                 if jail is not None and record is not None and record.engine == self._engine:
                     yield base, parent, jail
                     return
-            raise _not_found(name)
+            raise unsafe or _not_found(name)
 
     @contextmanager
     def _base(self, base: str) -> Iterator[int | None]:

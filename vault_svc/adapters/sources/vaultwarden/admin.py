@@ -18,7 +18,7 @@ from vault_svc.adapters.sources.vaultwarden.options import Options
 from vault_svc.adapters.sources.vaultwarden.session import Sessions
 from vault_svc.domain.check import Check
 from vault_svc.domain.secret import CollectionRef, SecretValue
-from vault_svc.errors import ColibriError
+from vault_svc.errors import ColibriError, printable
 from vault_svc.hazmat import treehash
 from vault_svc.ports.credential_store import CredentialStore
 from vault_svc.ports.source_admin import Asked, Facts
@@ -43,8 +43,8 @@ class VaultwardenAdmin:
         before = self._account() if asked.stored else None
         known = (before.helper.bw, before.helper.node) if before else ("", "")
         bw, node = helper.find(
-            asked.helper or self.options.bw_path or _still_there(known[0]),
-            asked.interpreter or self.options.node_path or _still_there(known[1]),
+            asked.helper or self.options.bw_path or _still_there(known[0], "--bw"),
+            asked.interpreter or self.options.node_path or _still_there(known[1], "--node"),
         )
         found = helper.identify(bw, node, untested_version=self.options.untested_version)
         address = before.server if before else accounts.checked_server(asked.server)
@@ -189,8 +189,15 @@ class BegunLogin:
         return self.admin.keep(account, self.organization)
 
 
-def _still_there(path: str) -> str:
-    return path if path and os.path.lexists(path) else ""
+def _still_there(path: str, option: str) -> str:
+    """Return what an earlier login recorded; no other program gets its account unasked."""
+    if path and not os.path.lexists(path):
+        raise ColibriError(
+            "helper_missing",
+            f"'{printable(path)}', which the stored account was proven with, is gone",
+            hint=f"say which one is meant: {option} PATH",
+        )
+    return path
 
 
 def _authority(path: str) -> str:
