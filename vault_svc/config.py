@@ -388,6 +388,8 @@ def _check_paths(settings: Settings) -> None:
             raise _wrong(f"setting '{name}' is not an absolute path", "write the whole path")
         if not all(path.isprintable() for path in paths):
             raise _wrong(f"setting '{name}' has characters that cannot be shown", "rename it")
+    if os.path.normpath(settings.memory_base).strip("/") == "":
+        raise _wrong("setting 'memory_base' is the root of the file system", "go below it")
     if os.path.normpath(settings.daemon_data_dir).strip("/") == "":
         raise _wrong("setting 'daemon_data_dir' is the root of the file system", "go below it")
 

@@ -89,6 +89,30 @@ def test_a_mount_of_the_containers_own_over_it_is_shadowed(podman, memory):
     assert "shadowed" in ran.stderr
 
 
+def test_while_a_container_reads_on_it_is_not_revoked(podman, memory):
+    """The host's side went, the container's did not."""
+    container(podman, memory, "/bin/sh", "-c", "echo up; exec sleep 60")
+    podman.cli.must("secret", "list", "acme")
+    assert podman("start", "acme").returncode == 0
+    podman.cli.must("verify", "acme")
+    subprocess.run(["umount", str(memory / "acme")], check=True)
+    ran = podman.cli.run("revoke", "acme")
+    assert ran.error["code"] == "shadowed"
+    assert VALUE in podman("exec", "acme", "cat", "/run/colibri/.env").stdout
+    (row,) = podman.cli.must("list-tenants", "--json").json["items"]
+    assert row["status"] == "suspended"
+    podman("stop", "--time=0", "acme")
+    podman.cli.must("revoke", "acme")
+
+
+def test_whose_a_stopped_containers_file_is_only_its_own_users_tell(podman, memory):
+    maps = ("--uidmap=0:100000:65536", "--gidmap=0:100000:65536")
+    container(podman, memory, "/bin/cat", "/run/colibri/.env", options=maps)
+    assert podman.cli.run("provision", "acme").error["code"] == "jail_not_running"
+    assert list((memory / "acme").iterdir()) == []
+    assert VALUE in podman.start().stdout
+
+
 def test_a_stopped_containers_secrets_are_rotated_and_revoked_all_the_same(podman, memory):
     container(podman, memory, "/bin/cat", "/run/colibri/.env")
     podman.cli.must("provision", "acme")

@@ -50,6 +50,7 @@ CONTAINERS = (
         "        if False:\n",
         (INSIDE + "test_pid_of_another_jail_is_refused_and_nothing_is_written",),
         "a number that was used again would vouch for any directory",
+        root=True,
     ),
     Mutation(
         "mounts of the tenant's not looked for",
@@ -58,5 +59,6 @@ CONTAINERS = (
         "                if False:\n                    self._sees_parent(",
         (INSIDE + "test_mount_over_the_directory_is_shadowed_and_nothing_is_written",),
         "a file would lie where the jail never sees it",
+        root=True,
     ),
 )

@@ -127,6 +127,58 @@ def test_a_registration_that_fails_leaves_no_memory(acme):
     assert [each.name for each in memory(acme).iterdir()] == ["acme"]
 
 
+def test_nobody_of_the_hosts_own_reads_it(acme):
+    acme.must("provision", "acme")
+    line = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "cat"]
+    ran = subprocess.run([*line, memory(acme) / "acme/.env"], capture_output=True, check=False)
+    assert (ran.returncode != 0, ran.stdout) == (True, b"")
+
+
+@pytest.mark.parametrize("act", ["revoke", "suspend", "offboard", "provision"])
+def test_from_another_host_nothing_of_this_ones_is_touched(acme, act):
+    acme.must("provision", "acme")
+    before = (memory(acme) / "acme/.env").stat()
+    acme.settings["COLIBRI_HOST"] = "h2"
+    assert acme.run(act, "acme").error["code"] == "jail_root_mismatch"
+    line = ("register-tenant", "beta", "--jail=acme", "--engine=bubblewrap", "--delivery=tmpfs")
+    acme.must("secret", "set", "beta", "API_KEY", stdin=b"x")
+    assert acme.run(*line).error["code"] == "jail_taken"
+    assert (memory(acme) / "acme/.env").stat() == before
+
+
+def test_a_second_offboard_takes_nothing_from_the_jails_next_tenant(acme):
+    acme.must("provision", "acme")
+    acme.must("offboard", "acme")
+    acme.must("secret", "set", "beta", "API_KEY", stdin=VALUE.encode())
+    line = ("register-tenant", "beta", "--jail=acme", "--engine=bubblewrap", "--delivery=tmpfs")
+    acme.must(*line)
+    acme.must("provision", "beta")
+    acme.must("offboard", "acme")
+    acme.must("verify", "beta")
+
+
+def test_no_other_memory_of_the_hosts_is_taken_for_the_jails(acme, monkeypatch):
+    """Its base may be on a memory file system, too: what is no mount of its own gets nothing."""
+    base = memory(acme)
+    subprocess.run(["umount", str(base / "acme")], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700", "x", str(base)], check=True)
+    try:
+        (base / "acme").mkdir()
+        monkeypatch.setattr(HostMemory, "have", lambda *_: False)
+        assert acme.run("provision", "acme").error["code"] == "path_missing"
+        assert list((base / "acme").iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(base)], check=True)
+
+
+def test_a_top_that_the_jails_root_opened_up_is_no_dead_end(acme):
+    acme.must("provision", "acme")
+    (memory(acme) / "acme").chmod(0o777)
+    acme.must("secret", "set", "acme", "API_KEY", stdin=b"second")
+    acme.must("provision", "acme")
+    acme.must("revoke", "acme")
+
+
 def test_an_ephemeral_jails_memory_goes_with_it(acme):
     acme.must("secret", "set", "gone", "API_KEY", stdin=VALUE.encode())
     line = ("--ephemeral", "--engine=bubblewrap", "--delivery=tmpfs")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from vault_svc.domain import names
@@ -11,8 +13,8 @@ from vault_svc.errors import ColibriError, printable
 from vault_svc.hazmat import hostfiles, memory_fs
 
 _UNSAFE: Final = "unsafe_base"
-# Engines whose jails have ids of their own go through it as somebody else; nobody lists it.
-_MODE: Final = 0o711
+_MODE: Final = 0o700
+_LOCK_SECONDS: Final = 30.0
 
 
 class HostMemory:
@@ -28,17 +30,20 @@ class HostMemory:
         return f"{self._base}/{names.jail_name(jail)}"
 
     def shown(self, jail: str) -> str:
-        """Return what an engine is to mount for a jail, "" for one without memory."""
+        """Return what an engine is to mount for a jail, "" for one without memory.
+
+        Also where the base is not to be trusted: that is told to those whose secrets stand there.
+        """
+        if os.geteuid() != 0:
+            return ""
         try:
             with hostfiles.directory(self._base, _UNSAFE) as base:
                 return self.path(jail) if memory_fs.is_there(base, jail) else ""
-        except FileNotFoundError:
+        except (ColibriError, OSError):
             return ""
-        except OSError as error:
-            raise self._failed(jail, error) from None
 
-    def have(self, jail: str) -> None:
-        """Mount it unless it is; raise `helper_missing`, `unsafe_base`."""
+    def have(self, jail: str) -> bool:
+        """Mount it unless it is; say whether it is new. Raises `helper_missing`, `unsafe_base`."""
         self.path(jail)
         if sys.platform != "linux" or os.geteuid() != 0:
             raise ColibriError(
@@ -48,21 +53,32 @@ class HostMemory:
             )
         try:
             hostfiles.make_directory(self._base, _UNSAFE, _MODE)
-            with hostfiles.directory(self._base, _UNSAFE) as base:
-                memory_fs.have(base, jail, self._size)
+            with self._locked() as base:
+                return memory_fs.have(base, jail, self._size)
         except OSError as error:
             raise self._failed(jail, error) from None
 
     def drop(self, jail: str) -> None:
         """Take it away, if it is there."""
         self.path(jail)
+        if os.geteuid() != 0:
+            return
         try:
-            with hostfiles.directory(self._base, _UNSAFE) as base:
+            with self._locked() as base:
                 memory_fs.drop(base, jail)
         except FileNotFoundError:
             return
         except OSError as error:
             raise self._failed(jail, error) from None
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        """Hold the base open for one process alone: mounts would be stacked."""
+        with (
+            hostfiles.directory(self._base, _UNSAFE) as base,
+            hostfiles.locked(base, f"'{self._base}'", _LOCK_SECONDS),
+        ):
+            yield base
 
     def _failed(self, jail: str, error: OSError) -> ColibriError:
         return ColibriError(

@@ -73,7 +73,7 @@ def _mounts(pid: int) -> list[_Mount]:
         whole = lines.read(_MOST_BYTES + 1)
     if len(whole) > _MOST_BYTES:
         raise ValueError("more mounts than any jail needs")
-    return [_mount(line.split(" ")) for line in os.fsdecode(whole).splitlines()]
+    return [_mount(line.split(" ")) for line in os.fsdecode(whole).split("\n") if line]
 
 
 def _mount(fields: list[str]) -> _Mount:

@@ -43,10 +43,10 @@ def have(base: int, name: str, size: int) -> bool:
 
     Kept from swap where the kernel can (Linux 6.4). Raises OSError.
     """
+    if is_there(base, name):  # its top may be the jail's to spoil; that is seen by who writes there
+        return False
     place = _directory(base, name)
     try:
-        if mount_id(place) != mount_id(base):
-            return False
         made = _made(size)
         try:
             _call(_MOVE_MOUNT, made, b"", place, b"", ctypes.c_uint(_BOTH_BY_DESCRIPTOR))
@@ -70,11 +70,15 @@ def is_there(base: int, name: str) -> bool:
 
 
 def is_memory(fd: int) -> bool:
-    """Say whether a descriptor is on a memory file system; raise OSError."""
+    """Say whether a descriptor is the top of a memory file system of its own; raise OSError."""
     found = (ctypes.c_long * _STATFS_LONGS)()
     if _libc.fstatfs(fd, found) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return found[0] == _TMPFS_MAGIC
+    above = os.open("..", SEARCH, dir_fd=fd)
+    try:
+        return found[0] == _TMPFS_MAGIC and mount_id(above) != mount_id(fd)
+    finally:
+        os.close(above)
 
 
 def drop(base: int, name: str) -> bool:
@@ -82,7 +86,7 @@ def drop(base: int, name: str) -> bool:
 
     A jail that runs keeps an empty directory: what was delivered is deleted first. Raises OSError.
     """
-    if is_there(base, name):
+    while is_there(base, name):
         path = f"/proc/self/fd/{base}/{name}".encode()
         if _libc.umount2(path, ctypes.c_int(_DETACH_NOFOLLOW)) != 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
@@ -90,6 +94,9 @@ def drop(base: int, name: str) -> bool:
         os.rmdir(name, dir_fd=base)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EBUSY}:  # the empty name harms nobody
+            raise
     return True
 
 

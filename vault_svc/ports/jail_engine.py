@@ -66,6 +66,15 @@ class HoldsBases(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsIds(Protocol):
+    """An engine that can say of a stopped jail whether it counts ids by a map of its own."""
+
+    def shifts(self, name: str) -> bool:
+        """Say whether the jail will have a user namespace; raise `jail_not_found`."""
+        ...
+
+
 class JailEngine(Protocol):
     """One kind of jail; names are exact, never prefixes or patterns."""
 

@@ -12,8 +12,11 @@ class MemoryRoots(Protocol):
         """Return the host path of a jail's, whether it is there or not."""
         ...
 
-    def have(self, jail: str) -> None:
-        """Mount it unless it is; raise `helper_missing` where this host or user cannot."""
+    def have(self, jail: str) -> bool:
+        """Mount it unless it is; say whether it is new.
+
+        Raises `helper_missing` where this host or user cannot, `unsafe_base`.
+        """
         ...
 
     def drop(self, jail: str) -> None:

@@ -120,8 +120,8 @@ class Batch:
         if isinstance(resolved, Unchanged):
             return self._untouched(known, resolved, started, held)
         content = self._render(tenant, resolved)
-        if delivered.in_memory(tenant.delivery) and not self._options.dry_run:
-            held.memory.have(tenant.jail)
+        if not self._options.dry_run:
+            held.have_memory(tenant)
         root, path = held.agreed_root(tenant), delivered.parts(tenant.delivery, tenant.env_path)
         limit = self._context.settings.max_env_bytes
         keys = known.keys | set(resolved.names())

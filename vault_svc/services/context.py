@@ -17,7 +17,7 @@ from vault_svc.ports.audit_log import AuditLog
 from vault_svc.ports.clock import Clock
 from vault_svc.ports.credential_store import HostKeys
 from vault_svc.ports.delivery import Delivery, JailRoot
-from vault_svc.ports.jail_engine import HoldsBases, JailEngine
+from vault_svc.ports.jail_engine import HoldsBases, JailEngine, TellsIds
 from vault_svc.ports.lease_book import LeaseBook, SealedTokens
 from vault_svc.ports.lease_source import LeaseSource
 from vault_svc.ports.locks import TenantLocks
@@ -77,25 +77,39 @@ class Context:
         """
         if not delivered.in_memory(tenant.delivery):
             return self._agreed(tenant)
+        path = self.memory_of(tenant)
         try:
             of_tree = self._agreed(tenant)
         except ColibriError as error:
-            if error.code != "jail_not_running":
+            engine = self.engine(tenant.engine)
+            # Whose a file is there, only the running jail's own map tells.
+            shifts = not isinstance(engine, TellsIds) or engine.shifts(tenant.jail)
+            if error.code != "jail_not_running" or shifts:
                 raise
-            of_tree = JailRoot("", shifts=self.engine(tenant.engine).capabilities.user_namespace)
-        path = self.memory.path(tenant.jail)
+            of_tree = JailRoot("")
         return replace(of_tree, path=path, ino=None, mount=delivered.MOUNT_POINT)
 
+    def memory_of(self, tenant: Tenant) -> str:
+        """Return where a tenant's memory is mounted; raise `jail_root_mismatch` on another host."""
+        self._refuse_other_host(tenant)
+        return self.memory.path(tenant.jail)
+
+    def have_memory(self, tenant: Tenant) -> None:
+        """Mount a tenant's memory unless it is, or there is none to be."""
+        if delivered.in_memory(tenant.delivery):
+            self._refuse_other_host(tenant)
+            self.memory.have(tenant.jail)
+
+    def drop_memory(self, tenant: Tenant) -> None:
+        """Take a tenant's memory away, unless its jail is another's by now."""
+        if delivered.in_memory(tenant.delivery):
+            self._refuse_other_host(tenant)
+            holder = self.registry.by_jail(tenant.host, tenant.jail)
+            if holder is None or holder.tenant_id == tenant.tenant_id:
+                self.memory.drop(tenant.jail)
+
     def _agreed(self, tenant: Tenant) -> JailRoot:
-        if tenant.host != self.settings.host:
-            raise ColibriError(
-                "jail_root_mismatch",
-                f"the jail of tenant '{tenant.tenant_id}' is on host '{tenant.host}',"
-                f" this one is '{self.settings.host}'",
-                hint="run it there; where only the host's name changed, set COLIBRI_HOST to the"
-                " old one",
-                tenant=tenant.tenant_id,
-            )
+        self._refuse_other_host(tenant)
         said = self.announced.get(tenant.jail)
         where = said or self._asked(tenant)
         can = self.engine(tenant.engine).capabilities
@@ -113,6 +127,17 @@ class Context:
                 tenant=tenant.tenant_id,
             )
         return replace(where, ino=tenant.root_ino, shifts=can.user_namespace)
+
+    def _refuse_other_host(self, tenant: Tenant) -> None:
+        if tenant.host != self.settings.host:
+            raise ColibriError(
+                "jail_root_mismatch",
+                f"the jail of tenant '{tenant.tenant_id}' is on host '{tenant.host}',"
+                f" this one is '{self.settings.host}'",
+                hint="run it there; where only the host's name changed, set COLIBRI_HOST to the"
+                " old one",
+                tenant=tenant.tenant_id,
+            )
 
     def _asked(self, tenant: Tenant) -> JailRoot:
         engine = self.engine(tenant.engine)

@@ -98,8 +98,8 @@ class Jails:
         self._refuse_renamed_host(info)
         self.context.record(Event.WILL_DESTROY_JAIL, jail=name, engine=info.engine)
         self.context.engine(info.engine).destroy(name)
-        self.context.memory.drop(name)
         self.context.record(Event.JAIL_DESTROYED, jail=name, engine=info.engine)
+        self.context.memory.drop(name)
         return info
 
     def _holds_nothing(self, holder: Tenant) -> bool:

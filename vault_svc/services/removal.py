@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from vault_svc.domain.audit import Entry, Event, Head
-from vault_svc.domain.delivered import in_memory, is_set
+from vault_svc.domain.delivered import MOUNT_POINT, in_memory, is_set
 from vault_svc.domain.receipt import Receipt, Removal
 from vault_svc.domain.secret import CollectionRef
 from vault_svc.domain.tenant import Action, Status, Tenant, next_status
@@ -114,7 +114,7 @@ class Remover:
         if row.status is Status.OFFBOARDED:
             return None
         if in_memory(row.delivery):  # whatever the jail is like, or has mounted on it
-            return self._if_there(JailRoot(self.context.memory.path(row.jail)))
+            return self._if_there(JailRoot(self.context.memory_of(row)))
         try:
             return self.context.agreed_root(row)
         except ColibriError as error:
@@ -167,8 +167,8 @@ class Remover:
         trail.write(Event.REMOVED, row.tenant_id, path=path, kind=kind)
         # Last: while the source is away, the row keeps the file from coming back.
         ended = self._end_leases(row, action) + self._end_access(row, action)
-        if action is Action.OFFBOARD and in_memory(row.delivery):
-            self.context.memory.drop(row.jail)
+        if action is Action.OFFBOARD:
+            self.context.drop_memory(row)
         trail.write(_DONE[action], row.tenant_id, path=path, absent=True, ended=list(ended))
         trail.finish()
         return Removed(closed, path, kind, ended, changed=True)
@@ -177,11 +177,13 @@ class Remover:
         try:
             root = self._root(row)
             if root is None:  # no jail, no file
+                self._refuse_other_memory(row)
                 return "missing"
             newest = self.context.registry.newest([row.tenant_id]).get(row.tenant_id)
             keys = self._keys(row, newest)
             kind = standing.take(self.context.delivery, row, root, path, keys)
             left = self._standing(row, root, path, keys)
+            self._refuse_other_memory(row)
         except ColibriError as error:
             trail.write(Event.REMOVAL_FAILED, row.tenant_id, path=path, code=error.code)
             raise error.for_tenant(row.tenant_id) from None
@@ -194,6 +196,29 @@ class Remover:
                 tenant=row.tenant_id,
             )
         return kind
+
+    def _refuse_other_memory(self, row: Tenant) -> None:
+        """Refuse success while a jail runs with other memory than the host's: it may read on."""
+        if not in_memory(row.delivery) or row.status is Status.OFFBOARDED:
+            return
+        try:
+            root = self.context.agreed_root(row)
+        except ColibriError:
+            return  # it does not run
+        if root.pid is None:
+            return
+        try:
+            self.context.delivery.prove_root(root)
+        except ColibriError as error:
+            if error.code not in {"shadowed", "path_missing"}:
+                raise
+            raise ColibriError(
+                "shadowed",
+                f"the running jail '{row.jail}' has not the host's memory at {MOUNT_POINT}:"
+                " what was delivered may still be read there",
+                hint="stop the jail, then run it again",
+                tenant=row.tenant_id,
+            ) from None
 
     def _stop_deliveries(self, row: Tenant) -> None:
         """Suspend a tenant whose file could not be removed: it gets no new one meanwhile.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from vault_svc.domain.audit import Event
-from vault_svc.domain.delivered import in_memory, is_set
+from vault_svc.domain.delivered import is_set
 from vault_svc.domain.dotenv_profiles import READ_BY_SH
 from vault_svc.domain.receipt import Owner, Receipt
 from vault_svc.domain.tenant import Action, Status, Tenant, next_status
@@ -146,8 +146,8 @@ class Spawner:
         record.done()
 
     def _make(self, row: Tenant, engine: JailEngine) -> None:
-        if in_memory(row.delivery):
-            self.context.memory.have(row.jail)
+        with self.context.locks.hold(row.tenant_id):
+            self.context.have_memory(row)
         made = engine.create(row.jail, Owner(row.owner_uid, row.owner_gid))
         self.context.record(
             Event.JAIL_CREATED, row.tenant_id, jail=row.jail, engine=row.engine, root=made.root
@@ -196,7 +196,6 @@ class Spawner:
             engine.destroy(what.jail)
             self.context.record(Event.JAIL_DESTROYED, what.tenant_id, **facts)
         self._forget(what)
-        self.context.memory.drop(what.jail)
 
     def _is_passing(self, what: Passing) -> bool:
         """Say whether the jail of a record is still what it was: nobody else's, and not to stay."""
@@ -223,6 +222,8 @@ class Spawner:
                 # The next jail of this name is another one: its root is open again (decision 7).
                 open_row = replace(row, jail_root="", updated_at=self.context.clock.now())
                 self.context.registry.update(open_row, expected=row)
+            if not any(info.name == what.jail for info in self.context.engine(what.engine).list()):
+                self.context.drop_memory(row)
 
 
 def _differs(row: Tenant, what: str, expected: str, found: str) -> ColibriError:

@@ -149,8 +149,7 @@ class Tenants:
             if changed == row:
                 return row
             self.context.audit.ready()
-            if delivered.in_memory(changed.delivery):  # or nothing was taken out for
-                self.context.memory.have(changed.jail)
+            self.context.have_memory(changed)  # or a file would be taken out for nothing
             before, row = row, self._clear_old_place(row, changed)
             changed = replace(
                 changed,
@@ -160,8 +159,8 @@ class Tenants:
             )
             self.context.registry.update(changed, expected=row)
             self.context.record(Event.TENANT_UPDATED, tenant_id, **_facts(changed))
-            if _memory_of(before) not in {"", _memory_of(changed)}:
-                self.context.memory.drop(before.jail)
+            if _memory_of(before) != _memory_of(changed):
+                self.context.drop_memory(before)
             return changed
 
     def _changed(self, row: Tenant, changes: Changes) -> Tenant:
@@ -304,12 +303,12 @@ class Tenants:
         if not delivered.in_memory(delivery):
             yield
             return
-        self.context.memory.have(jail)
+        is_new = self.context.memory.have(jail)
         try:
             yield
         except ColibriError:
             with suppress(ColibriError):
-                if not self.context.registry.by_jail(self.context.settings.host, jail):
+                if is_new and not self.context.registry.by_jail(self.context.settings.host, jail):
                     self.context.memory.drop(jail)
             raise
 

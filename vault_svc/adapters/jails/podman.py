@@ -72,6 +72,8 @@ class PodmanEngine:
             "CONTAINERS_CONF": options.containers_conf,
             "CONTAINERS_STORAGE_CONF": options.storage_conf,
             "XDG_RUNTIME_DIR": _runtime_dir(),
+            # Of an account that no passwd knows, podman would take `/` for its home.
+            "HOME": "" if os.geteuid() == 0 else os.environ.get("HOME", ""),
             **_in_its_own_namespace(),
         }
         env = {key: value for key, value in given.items() if value}
@@ -163,6 +165,12 @@ class PodmanEngine:
             raise _not_running(name)
         driver = field_of(found, "podman", "GraphDriver", "Data") or {}
         return str(driver.get("MergedDir") or found.get("Rootfs") or self._mounted(_id(found)))
+
+    def shifts(self, name: str) -> bool:
+        """Say whether the container has a user namespace of its own, running or not."""
+        found = self._inspected(name)
+        host = found.get("HostConfig") or {}
+        return bool(found.get("IDMappings") or host.get("IDMappings") or host.get("UsernsMode"))
 
     def pid_of(self, name: str) -> int | None:
         """Return the host's number of the container's first process."""
