@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +24,7 @@ def ready() -> Iterator[Cli]:
 def shell(cli: Cli, line: str) -> Any:
     """Run a line of sh in which `colibri` is the installed command."""
     return subprocess.run(
-        ["sh", "-c", line.replace("colibri", str(INSTALLED))],
+        ["sh", "-c", re.sub(r"(?<![\w/.-])colibri(?![\w/.-])", str(INSTALLED), line)],
         env=cli.environment,
         capture_output=True,
         text=True,

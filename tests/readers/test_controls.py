@@ -27,7 +27,7 @@ SPOILED = [
     ("podman", "Q\nX=Z", b"V=Q\nX=Z\n", "X: new"),
     ("compose", "$Q", b"V=$Q\n", "V: '$Q' became b''"),
     ("compose-raw", "Q X", b"V='Q X'\n", "V: 'Q X' became b\"'Q X'\""),
-    ("dash", "~", b"V=~\n", "V: '~' became b'/tmp/"),
+    ("dash", "~", b"V=~\n", "V: '~' became b'/"),
     ("bash", "Q\\", b"V=Q\\\n", "Z_SENTINEL: lost, was 'z9'"),
     ("zsh", "Q:=X", b"V=Q:=X\n", "V: lost, was 'Q:=X'"),
     ("python-dotenv", "${A_SENTINEL}", b"V='${A_SENTINEL}'\n", "V: '${A_SENTINEL}' became b'z9'"),

@@ -117,6 +117,7 @@ def test_it_runs_as_the_tenants_user(acme):
     assert ran.text.split() == [str(own), str(os.getegid() or 1000)]
 
 
+@pytest.mark.root  # who reads the environments of processes that hide theirs (decision 23)
 def test_the_value_is_in_no_command_line_and_no_log(acme):
     acme.must("secret", "set", "acme", "API_KEY", stdin=b"sk-live-0123456789")
     agent = started(acme, "/bin/sh", "-c", "echo up; sleep 61")

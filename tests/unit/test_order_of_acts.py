@@ -222,7 +222,7 @@ def test_a_collection_is_announced_before_it_is_changed(acme, acts):
 
 CHANGES = (
     ("secret", "set", "acme", "API_KEY"),
-    ("register-tenant", "beta"),
+    ("register-tenant", "beta", "--tier", "scratch"),
     ("update-tenant", "acme", "--env-path", "/home/app/other.env"),
     ("resume", "gone"),
     ("jail", "create", "spare"),
