@@ -81,13 +81,15 @@ class Context:
         try:
             of_tree = self._agreed(tenant)
         except ColibriError as error:
-            engine = self.engine(tenant.engine)
-            # Whose a file is there, only the running jail's own map tells.
-            shifts = not isinstance(engine, TellsIds) or engine.shifts(tenant.jail)
-            if error.code != "jail_not_running" or shifts:
+            if error.code != "jail_not_running" or self._shifts(tenant):
                 raise
             of_tree = JailRoot("")
         return replace(of_tree, path=path, ino=None, mount=delivered.MOUNT_POINT)
+
+    def _shifts(self, tenant: Tenant) -> bool:
+        """Say whether only the running jail's own map tells whose a file is there."""
+        engine = self.engine(tenant.engine)
+        return not isinstance(engine, TellsIds) or engine.shifts(tenant.jail)
 
     def memory_of(self, tenant: Tenant) -> str:
         """Return where a tenant's memory is mounted; raise `jail_root_mismatch` on another host."""
