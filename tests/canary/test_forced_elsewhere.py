@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,9 @@ from tests.kit.vault import Double, World
 from tests.vault import place
 from vault_svc.adapters.clock import SystemClock
 from vault_svc.adapters.jails.directory import DirectoryEngine
+from vault_svc.adapters.jails.podman import PodmanEngine
+from vault_svc.errors import ColibriError
+from vault_svc.ports.jail_engine import JailInfo
 from vault_svc.wiring import Services
 
 pytestmark = pytest.mark.canary
@@ -80,6 +84,27 @@ def test_a_failing_agent_repeats_no_secret(cli, monkeypatch, port, member):
     monkeypatch.setattr(DirectoryEngine, "capabilities", running)
     monkeypatch.setattr(DirectoryEngine, "attach", lambda *_, **__: 0)
     assert forced(cli, monkeypatch, (port, member), AGENTS)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("port", "member"), each("memory"))
+def test_failing_memory_repeats_no_secret(cli, monkeypatch, port, member):
+    """The container is not there, and stopped: what is asked of it fails."""
+
+    def stopped(*_):
+        raise ColibriError("jail_not_running", "it does not run")
+
+    monkeypatch.setattr(PodmanEngine, "list", lambda _: [JailInfo("acme", "", "podman", False)])
+    monkeypatch.setattr(PodmanEngine, "root_of", stopped)
+    monkeypatch.setattr(PodmanEngine, "shifts", lambda *_: False)
+    cli.settings["COLIBRI_MEMORY_BASE"] = str(cli.home / "memory")
+    cli.must("secret", "set", "acme", "API_KEY", stdin=b"static")
+    cli.must("register-tenant", "acme", "--engine=podman", "--delivery=tmpfs")
+    calls = [("provision", "acme"), ("revoke", "acme"), ("offboard", "acme")]
+    try:
+        assert forced(cli, monkeypatch, (port, member), calls)
+    finally:
+        subprocess.run(["umount", str(cli.home / "memory/acme")], check=False)
 
 
 @pytest.mark.parametrize(("port", "member"), each("account"))

@@ -130,7 +130,7 @@ NOT_CALLED = {
     ("SecretSource", "name"),
     ("SecretWriter", "create"),
 }
-# Reached only with a lease server, an engine's directory or an agent: test_forced_elsewhere.py.
+# Reached only with a lease server, an agent, memory or the like: test_forced_elsewhere.py.
 ELSEWHERE = {
     "leases": {
         *(f"LeaseBook.{each}" for each in ("tenants", "record", "change_variables", "forget")),
@@ -147,6 +147,10 @@ ELSEWHERE = {
         "CredentialStore.delete",
     },
     "lost key": {"AuditLog.head"},
+    "memory": {
+        *(f"MemoryRoots.{each}" for each in members(ports()["MemoryRoots"])),
+        "TellsIds.shifts",
+    },
 }
 HERE = [step for step in STEPS if not any(".".join(step) in each for each in ELSEWHERE.values())]
 LOGIN = ("source", "login", "vaultwarden", "--server", "https://127.0.0.1:9", "--organization", "A")

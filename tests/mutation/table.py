@@ -479,7 +479,8 @@ ACTS_IN_ORDER = (
         "audit after the act",
         BATCH,
         "                self._announce([job",
-        "                self._place([j for j in jobs if j.plan.step is Step.WRITE], delivery)\n"
+        "                written = [j for j in jobs if j.plan.step is Step.WRITE]\n"
+        "                self._place(written, held.delivery)\n"
         "                self._announce([job",
         (
             ACTS + "test_a_delivery_is_announced_in_both_places_before_it_is_done",
@@ -490,9 +491,9 @@ ACTS_IN_ORDER = (
     Mutation(
         "receipts before the write",
         BATCH,
-        "                self._place(writes, delivery)\n",
+        "                self._place(writes, held.delivery)\n",
         "                list(self._record(jobs, failures))\n"
-        "                self._place(writes, delivery)\n",
+        "                self._place(writes, held.delivery)\n",
         (ACTS + "test_a_receipt_is_recorded_only_after_its_file_is_there",),
         "a row that lies",
     ),
