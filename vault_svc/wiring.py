@@ -395,12 +395,13 @@ class Services:
         from vault_svc.adapters.delivery import ConfinedDelivery
 
         made = ConfinedDelivery(
-            (*self.settings.jail_root_base, self.settings.memory_base),
+            self.settings.jail_root_base,
             state_dir=self.settings.daemon_data_dir,
             walk=self.settings.walk,
             allow_walk_fallback=self.settings.allow_walk_fallback,
             create_parents=self.settings.create_parents,
             second_layer=self.settings.second_layer,
+            memory_base=self.settings.memory_base,
         )
         self._walk = made.walk
         self._no_second_layer = made.no_second_layer

@@ -82,6 +82,16 @@ def test_a_container_that_has_not_mounted_it_does_not_start(podman, memory):
     assert "started" not in ran.stdout
 
 
+def test_a_spawner_cannot_name_anothers_memory_as_a_root(podman, memory):
+    container(podman, memory, "/bin/echo", "started")
+    assert podman("create", "--name=beta", engines.IMAGE).returncode == 0
+    podman.cli.must("secret", "set", "beta", "API_KEY", stdin=b"other")
+    podman.cli.must("register-tenant", "beta", "--engine=podman", "--env-path=/.env")
+    ran = podman.cli.run("hook", "run", "--jail", "beta", "--root", str(memory / "acme"))
+    assert ran.error["code"] == "jail_root_not_allowed"
+    assert list((memory / "acme").iterdir()) == []
+
+
 def test_a_mount_of_the_containers_own_over_it_is_shadowed(podman, memory):
     container(podman, memory, "/bin/echo", "started", options=("--tmpfs=/run/colibri/x",))
     ran = podman.start()

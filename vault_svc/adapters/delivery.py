@@ -38,13 +38,16 @@ class ConfinedDelivery:
         allow_walk_fallback: bool = False,
         create_parents: bool = False,
         second_layer: str = "off",
+        memory_base: str = "",
     ) -> None:
         """Take absolute paths, the walk (`auto`, `openat2`, `portable`) and the second layer.
 
-        second_layer: `auto` where the host has one, `require` or `off`. Raises `helper_missing`
-        or `helper_untrusted` where no safe walk, or not the required layer, is to be had.
+        second_layer: `auto` where the host has one, `require` or `off`. memory_base: below it lie
+        the jails' memories, and no jail's tree. Raises `helper_missing` or `helper_untrusted`
+        where no safe walk, or not the required layer, is to be had.
         """
         self._bases = tuple(bases)
+        self._memory = (memory_base,) if memory_base else ()
         self._held: tuple[Held, ...] = ()
         self._forbidden = (state_at(state_dir),)
         self._create_parents = create_parents
@@ -76,7 +79,7 @@ class ConfinedDelivery:
         Jail roots are still opened and proven each time, before and after a write. Whether the
         bases are where they were, `astray` tells once for all that was written meanwhile.
         """
-        with holding(self._bases) as held, ending.gated():
+        with holding((*self._bases, *self._memory)) as held, ending.gated():
             within = twin(self)
             within._held = held  # noqa: SLF001 - a copy of this very object
             yield within
@@ -220,7 +223,7 @@ class ConfinedDelivery:
         """Hold a descriptor of the verified root."""
         proven = open_root(
             root.path,
-            bases=self._bases,
+            bases=self._memory if root.mount else self._bases,
             forbidden=self._forbidden,
             ino=root.ino,
             walk=self._walk,

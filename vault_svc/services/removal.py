@@ -114,7 +114,7 @@ class Remover:
         if row.status is Status.OFFBOARDED:
             return None
         if in_memory(row.delivery):  # whatever the jail is like, or has mounted on it
-            return self._if_there(JailRoot(self.context.memory_of(row)))
+            return self._if_there(JailRoot(self.context.memory_of(row), mount=MOUNT_POINT))
         try:
             return self.context.agreed_root(row)
         except ColibriError as error:
