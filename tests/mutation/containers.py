@@ -26,6 +26,7 @@ CONTAINERS = (
         "        if False:\n",
         (BASTILLE + "test_kernel_and_configuration_that_disagree_are_refused",),
         "a jail.conf that was edited would lead elsewhere",
+        root=True,
     ),
     Mutation(
         "beginning of a name destroyed",
@@ -34,6 +35,7 @@ CONTAINERS = (
         "        if False:\n",
         (BASTILLE + "test_a_jail_whose_name_begins_another_is_not_given_to_bastille_to_destroy",),
         "a jail that vanished would take its neighbour with it",
+        root=True,
     ),
     Mutation(
         "unmapped owner let through",
