@@ -94,9 +94,12 @@ def test_failing_memory_repeats_no_secret(cli, monkeypatch, port, member):
     def stopped(*_):
         raise ColibriError("jail_not_running", "it does not run")
 
+    def counts_as_we_do(self, name):  # an adapter is known by these parameters
+        return False
+
     monkeypatch.setattr(PodmanEngine, "list", lambda _: [JailInfo("acme", "", "podman", False)])
     monkeypatch.setattr(PodmanEngine, "root_of", stopped)
-    monkeypatch.setattr(PodmanEngine, "shifts", lambda *_: False)
+    monkeypatch.setattr(PodmanEngine, "shifts", counts_as_we_do)
     cli.settings["COLIBRI_MEMORY_BASE"] = str(cli.home / "memory")
     cli.must("secret", "set", "acme", "API_KEY", stdin=b"static")
     cli.must("register-tenant", "acme", "--engine=podman", "--delivery=tmpfs")

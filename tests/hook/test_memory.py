@@ -9,6 +9,8 @@ import pytest
 
 from tests.hook.test_podman import Podman, podman
 from tests.kit import engines
+from vault_svc.adapters.jails.podman import PodmanEngine
+from vault_svc.errors import ColibriError
 
 __all__ = ["podman"]
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("podman")]
@@ -112,6 +114,21 @@ def test_while_a_container_reads_on_it_is_not_revoked(podman, memory):
     (row,) = podman.cli.must("list-tenants", "--json").json["items"]
     assert row["status"] == "suspended"
     podman("stop", "--time=0", "acme")
+    podman.cli.must("revoke", "acme")
+
+
+def test_an_engine_that_does_not_answer_proves_no_removal(podman, memory, monkeypatch):
+    def silent(*_):
+        raise ColibriError("engine_failed", "it does not answer")
+
+    container(podman, memory, "/bin/true")
+    podman.cli.must("provision", "acme")
+    monkeypatch.setattr(PodmanEngine, "root_of", silent)
+    assert podman.cli.run("revoke", "acme").error["code"] == "engine_failed"
+    assert list((memory / "acme").iterdir()) == []
+    (row,) = podman.cli.must("list-tenants", "--json").json["items"]
+    assert row["status"] == "suspended"
+    monkeypatch.undo()
     podman.cli.must("revoke", "acme")
 
 

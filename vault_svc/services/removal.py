@@ -203,8 +203,10 @@ class Remover:
             return
         try:
             root = self.context.agreed_root(row)
-        except ColibriError:
-            return  # it does not run
+        except ColibriError as error:
+            if error.code not in {"jail_not_running", "jail_not_found"}:
+                raise  # whether it runs is not known
+            return
         if root.pid is None:
             return
         try:
