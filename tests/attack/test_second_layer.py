@@ -59,6 +59,7 @@ def test_an_interruption_waits_for_the_thread(place):
     done: list[bool] = []
 
     def act() -> None:
+        time.sleep(0.3)  # a signal that comes before the wait has begun would not end the wait
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.3)
         done.append(True)
