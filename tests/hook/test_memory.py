@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.hook.test_podman import Podman, podman
+from tests.hook.podman import Podman
+from tests.hook.test_podman import podman
 from tests.kit import engines
 from vault_svc.adapters.jails.podman import PodmanEngine
 from vault_svc.errors import ColibriError
