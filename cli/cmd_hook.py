@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli import hooking
-from cli.hooking import OnFailure
+from cli.asked import Asked, OnFailure
 from cli.session import Json, session
 
 app = typer.Typer(help="What engines call before a jail starts.", no_args_is_help=True)
@@ -36,7 +36,7 @@ def run_hook(
 
     Example: colibri hook run --jail acme --root /var/lib/colibri/jails/acme/root
     """
-    hooking.run(session(context).services, jail, root, on_failure, as_json=json)
+    hooking.answer(session(context).services, Asked("run", jail, root, on_failure, as_json=json))
 
 
 @app.command("oci")
@@ -50,7 +50,8 @@ def oci_hook(
 
     Example: colibri hook oci <state.json
     """
-    hooking.oci(session(context).services, on_failure, as_json=json)
+    asked = Asked("oci", on_failure=on_failure, as_json=json)
+    hooking.answer(session(context).services, asked)
 
 
 @app.command("nspawn")
@@ -67,7 +68,8 @@ def nspawn_hook(
 
     Example: colibri hook nspawn acme
     """
-    hooking.nspawn(session(context).services, machine, root, on_failure, as_json=json)
+    asked = Asked("nspawn", machine, root, on_failure, as_json=json)
+    hooking.answer(session(context).services, asked)
 
 
 @app.command("bastille")
@@ -84,4 +86,5 @@ def bastille_hook(
 
     Example: colibri hook bastille acme
     """
-    hooking.bastille(session(context).services, jail, root, on_failure, as_json=json)
+    asked = Asked("bastille", jail, root, on_failure, as_json=json)
+    hooking.answer(session(context).services, asked)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import output
+from cli.asked import OnFailure
 from cli.cmd_hook import Failing
-from cli.hooking import OnFailure
 from cli.session import Json, Session, session
 from vault_svc.errors import ColibriError
 

@@ -8,10 +8,10 @@ import select
 import sys
 import time
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from cli import output
+from cli.asked import Asked, OnFailure
 from cli.bodies import outcome_body
 from vault_svc import faults
 from vault_svc.errors import ColibriError
@@ -23,68 +23,53 @@ if TYPE_CHECKING:
 NOTHING_TO_DO: Final = frozenset({"no_tenant_for_jail", "no_collection"})
 
 
-class OnFailure(StrEnum):
-    """What becomes of a jail whose delivery failed."""
+_USUAL: Final = {
+    "nspawn": "/var/lib/machines/{}",
+    "bastille": "/usr/local/bastille/jails/{}/root",
+}
+"""Where an engine keeps a jail's root, unless it says otherwise."""
 
-    REFUSE = "refuse"
-    CONTINUE = "continue"
+Deliver = Callable[["Spawned", OnFailure], dict[str, Any]]
 
 
-def run(services: Services, jail: str, root: str, on_failure: OnFailure, *, as_json: bool) -> None:
-    """Answer the plain form."""
+def answer(services: Services, asked: Asked) -> None:
+    """Deliver into the jail that was just made, and answer its spawner."""
+
+    def own(spawned: Spawned, on_failure: OnFailure) -> dict[str, Any]:
+        return deliver(services, spawned, on_failure)
+
+    conclude(services, asked, announced(services, asked, stdin), own)
+
+
+def announced(services: Services, asked: Asked, said: Callable[[float], bytes]) -> Spawned | None:
+    """Return the jail; None for a container that names none. said: stdin, within seconds."""
+    if asked.form == "oci":
+        return services.hook.oci(said(services.settings.hook_timeout_seconds))
     from vault_svc.services.hook import Spawned
 
-    answer = deliver(services, Spawned(jail, root), on_failure)
-    if as_json:
-        output.document("hook-run", {"jail": jail, **answer})
-    else:
-        output.say(f"jail '{jail}' may start: {words(answer)}")
+    root = _USUAL[asked.form].format(asked.jail) if asked.root is None else asked.root
+    return Spawned(asked.jail, root)
 
 
-def oci(services: Services, on_failure: OnFailure, *, as_json: bool) -> None:
-    """Answer an OCI runtime, whose state is on stdin."""
-    spawned = services.hook.oci(stdin(services.settings.hook_timeout_seconds))
-    engine_facing(services, spawned, on_failure, as_json)
+def conclude(services: Services, asked: Asked, spawned: Spawned | None, deliver: Deliver) -> None:
+    """Deliver and say so; where there is nothing to deliver, start or refuse by policy.
 
-
-def nspawn(
-    services: Services, machine: str, root: str | None, on_failure: OnFailure, *, as_json: bool
-) -> None:
-    """Answer systemd-nspawn@.service."""
-    from vault_svc.services.hook import Spawned
-
-    spawned = Spawned(machine, root or f"/var/lib/machines/{machine}")
-    engine_facing(services, spawned, on_failure, as_json)
-
-
-def bastille(
-    services: Services, jail: str, root: str | None, on_failure: OnFailure, *, as_json: bool
-) -> None:
-    """Answer jail(8)."""
-    from vault_svc.services.hook import Spawned
-
-    spawned = Spawned(jail, root or f"/usr/local/bastille/jails/{jail}/root")
-    engine_facing(services, spawned, on_failure, as_json)
-
-
-def engine_facing(
-    services: Services, spawned: Spawned | None, on_failure: OnFailure, as_json: bool
-) -> None:
-    """Deliver and say so; where there is nothing to deliver, start or refuse by policy."""
+    The plain form leaves the policy to its caller, who has a status for it.
+    """
     if spawned is None:
-        answer = _unregistered(services, _nameless())
+        said = _unregistered(services, _nameless())
     else:
         try:
-            answer = deliver(services, spawned, on_failure)
+            said = deliver(spawned, asked.on_failure)
         except ColibriError as error:
-            if error.code not in NOTHING_TO_DO:
+            if error.code not in NOTHING_TO_DO or asked.form == "run":
                 raise
-            answer = _unregistered(services, error)
+            said = _unregistered(services, error)
     jail = spawned.jail if spawned else None
-    if as_json:
-        output.document("hook-run", {"jail": jail, **answer})
+    if asked.as_json:
+        output.document("hook-run", {"jail": jail, **said})
     else:
-        output.say(f"jail '{jail or 'without a name'}' may start: {words(answer)}")
+        output.say(f"jail '{jail or 'without a name'}' may start: {words(said)}")
 
 
 def _unregistered(services: Services, error: ColibriError) -> dict[str, Any]:

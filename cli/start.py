@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
-from cli import lean, output
+from cli import hooking, lean, output
+from cli.asked import Asked
+from cli.invocation import Session
 from vault_svc.errors import ColibriError
-
-if TYPE_CHECKING:
-    from cli.invocation import Session
 
 _INTERRUPTED: Final = 130
 
 
 def main() -> None:
     """Run the command line; every error becomes one line and its exit status."""
-    asked = lean.hook(sys.argv[1:])
-    if asked is None:
+    call = lean.hook(sys.argv[1:])
+    if call is None:
         from cli.app import main as by_typer
 
         by_typer()
         return
+    config, asked = call
     output.open_streams()
-    status = _status(*asked)
+    status = ended(lambda: _answer(Session(config), asked), as_json=asked.as_json)
     output.close_streams()
     sys.exit(status)
 
 
-def _status(session: Session, act: lean.Act) -> int:
+def _answer(session: Session, asked: Asked) -> None:
     try:
-        act(session.services)
+        hooking.answer(session.services, asked)
+    finally:
+        session.close()
+
+
+def ended(act: Callable[[], None], *, as_json: bool) -> int:
+    """Do it; return its exit status, and say what went wrong."""
+    try:
+        act()
     except ColibriError as error:
         failed = error
     except KeyboardInterrupt:
@@ -41,9 +50,7 @@ def _status(session: Session, act: lean.Act) -> int:
         failed = faults.internal(error)
     else:
         return 0
-    finally:
-        session.close()
-    output.failure(failed, as_json="--json" in sys.argv)
+    output.failure(failed, as_json=as_json)
     return _INTERRUPTED if failed.code == "interrupted" else failed.status
 
 
