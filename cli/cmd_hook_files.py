@@ -16,6 +16,7 @@ from cli.session import Json, Session, session
 from vault_svc.errors import ColibriError
 
 if TYPE_CHECKING:
+    from vault_svc.config import Settings
     from vault_svc.domain.hookfiles import Call, HookFile
     from vault_svc.services.hook_install import Installed
 
@@ -111,12 +112,20 @@ def _call(run: Session, failing: OnFailure) -> Call:
         given["COLIBRI_KNOWN_WAY"] = ",".join(run.services.known_way())
     refuse = failing is OnFailure.REFUSE
     return Call(
+        by=_short_way(run.settings),
         program=str(Path(sys.executable).with_name("colibri")),
         before=("--config", str(Path(named).absolute())) if named else (),
         after=() if refuse else (f"--on-provision-failure={failing.value}",),
         environment=given,
         timeout_seconds=round(run.settings.hook_timeout_seconds) + _GRACE_SECONDS,
     )
+
+
+def _short_way(settings: Settings) -> tuple[str, ...]:
+    """Return what asks a resident process first, and is there sooner than colibri."""
+    script = str(Path(__file__).with_name("hook_call.py"))
+    seconds = f"{settings.hook_timeout_seconds:g}"
+    return (sys.executable, "-I", "-S", script, settings.inside("hooks"), seconds)
 
 
 def _tell(done: Installed, as_json: bool, *, content: bool = True) -> None:

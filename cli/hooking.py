@@ -17,6 +17,7 @@ from vault_svc import faults
 from vault_svc.errors import ColibriError
 
 if TYPE_CHECKING:
+    from vault_svc.domain.plan import Outcome
     from vault_svc.services.hook import Spawned
     from vault_svc.wiring import Services
 
@@ -109,14 +110,27 @@ def stdin(seconds: float) -> bytes:
 
 def deliver(services: Services, spawned: Spawned, on_failure: OnFailure) -> dict[str, Any]:
     """Return the outcome's document; raise what forbids the jail's start, or makes it needless."""
+    return settled(
+        lambda: _asked(services, lambda: _gathered(services, spawned)),
+        lambda failure: _asked(services, lambda: _plain(regardless(services, spawned, failure))),
+        on_failure,
+    )
+
+
+def settled(
+    attempt: Callable[[], dict[str, Any]],
+    regardless: Callable[[ColibriError], dict[str, Any]],
+    on_failure: OnFailure,
+) -> dict[str, Any]:
+    """Return what attempt returns; for its failure what regardless does, if so asked."""
     try:
-        return _asked(services, lambda: _gathered(services, spawned))
+        return attempt()
     except ColibriError as error:
         if on_failure is OnFailure.REFUSE or error.code in NOTHING_TO_DO:
             raise
         failure = error
     output.say(failure.line())
-    return _asked(services, lambda: _regardless(services, spawned, failure))
+    return regardless(failure)
 
 
 def _gathered(services: Services, spawned: Spawned) -> bytes:
@@ -154,11 +168,19 @@ def words(answer: dict[str, Any]) -> str:
     return f"tenant '{tenant}' {answer['result']}{generation}"
 
 
-def _regardless(services: Services, spawned: Spawned, failure: ColibriError) -> bytes:
+def body(result: Outcome | ColibriError) -> dict[str, Any]:
+    """Return an outcome's document; raise what forbids the jail's start."""
+    if isinstance(result, ColibriError):
+        raise result
+    return outcome_body(result)
+
+
+def regardless(services: Services, spawned: Spawned, failure: ColibriError) -> dict[str, Any]:
+    """Record that the jail starts without its secrets; return the outcome's document."""
     from vault_svc.domain.plan import Outcome
 
     services.hook.carry_on(spawned, failure)
-    return _plain(outcome_body(Outcome(failure.tenant, "failed", error=failure)))
+    return outcome_body(Outcome(failure.tenant, "failed", error=failure))
 
 
 def _asked(services: Services, act: Callable[[], bytes]) -> dict[str, Any]:

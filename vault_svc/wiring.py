@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from vault_svc.config import Settings
 from vault_svc.errors import ColibriError, not_initialised
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from vault_svc.ports.audit_log import AuditLog
     from vault_svc.ports.credential_store import CredentialStore, HostKeys
     from vault_svc.ports.delivery import Delivery
+    from vault_svc.ports.hook_door import HookDoor
     from vault_svc.ports.host_files import HostFiles
     from vault_svc.ports.jail_engine import JailEngine
     from vault_svc.ports.lease_source import LeaseSource
@@ -61,6 +62,25 @@ SOURCES = ("embedded", "vault", "vaultwarden")
 WRITABLE_SOURCES = ("embedded", "vault")
 OPERATED_SOURCES = ("vault",)
 SERVER_SOURCES = ("vault", "vaultwarden")
+_OF_A_DELIVERY = (
+    "vault_svc.services.provision",
+    "vault_svc.services.hook",
+    "vault_svc.adapters.delivery",
+    "vault_svc.adapters.hostfiles",
+    "vault_svc.adapters.locks",
+    "vault_svc.adapters.memory",
+    "vault_svc.adapters.reload",
+    "vault_svc.adapters.audit.jsonl",
+    "vault_svc.adapters.credentials.hostkeys",
+    "vault_svc.adapters.credentials.store",
+    "vault_svc.adapters.jails.directory",
+    "vault_svc.adapters.registry.lease_book",
+    "vault_svc.adapters.registry.sqlite_store",
+    "vault_svc.adapters.sources.embedded",
+    "vault_svc.adapters.sources.sealed_tokens",
+)
+
+P = TypeVar("P")
 
 
 class Services:
@@ -135,6 +155,28 @@ class Services:
         from vault_svc.services.hook import Hook
 
         return Hook(lambda: self._context, self._registry, self.settings.host, self.operator_files)
+
+    def hook_door(self, tell: Callable[[str], None]) -> HookDoor:
+        """Where hooks call that do not deliver themselves."""
+        from vault_svc.adapters.door import Door
+
+        self._require_state()
+        seconds = self.settings.hook_timeout_seconds
+        return Door(self.settings.inside("hooks"), seconds=seconds, tell=tell)
+
+    def warm(self) -> None:
+        """Import what most deliveries need, so that a child finds it there."""
+        from importlib import import_module
+
+        for name in _OF_A_DELIVERY:
+            import_module(name)
+
+    def side_by_side(self, parts: Sequence[P], act: Callable[[P], Iterator[None]]) -> None:
+        """Do act for each part in a process of its own; nothing of ours may be open."""
+        from vault_svc.hazmat.forked import spread
+
+        for _ in spread(parts, act):
+            pass
 
     def together(
         self, kind: str, request: bytes, serve: Callable[[Sequence[bytes]], Sequence[bytes]]

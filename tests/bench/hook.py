@@ -11,8 +11,10 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +28,10 @@ from tests.kit.places import private_directory
 
 GOAL = 1.3
 T = TypeVar("T")
+KINDS = ALONE, HOOKED, SERVED = "alone", "hooked", "served"
+"""The engine alone, with the hook, and with the hook beside `colibri hook serve`."""
+
+ENV = "home/app/.env"
 
 PATIENCE = 600
 """Seconds in which a container is given up."""
@@ -50,26 +56,32 @@ def _podman(home: Path, jails: int) -> None:
 
 
 def _measure_podman(podman: Podman, names: Sequence[str]) -> None:
-    annotated = ["--annotation=colibri.jail={}"]
-    for kind, options in (("alone", []), ("hooked", annotated)):
+    for kind in KINDS:
         for name in names:
-            marks = [option.format(f"{kind}-{name}") for option in options]
-            line = ["create", f"--name={kind}-{name}", *marks, engines.IMAGE, "/bin/true"]
-            _must(podman(*line))
-    for name in names:
-        podman.cli.must("secret", "set", name, "API_KEY", stdin=f"value-of-{name}".encode())
-        where = ("--jail", f"hooked-{name}", "--engine=podman", "--env-path=/home/app/.env")
-        podman.cli.must("register-tenant", name, *where)
+            jail = f"{kind}-{name}"
+            marks = [] if kind == ALONE else [f"--annotation=colibri.jail={jail}"]
+            _must(podman("create", f"--name={jail}", *marks, engines.IMAGE, "/bin/true"))
+            if kind != ALONE:
+                value = f"value-of-{jail}".encode()
+                podman.cli.must("secret", "set", jail, "API_KEY", stdin=value)
+                where = ("--engine=podman", "--env-path=/home/app/.env")
+                podman.cli.must("register-tenant", jail, *where)
 
     def start(name: str) -> Result:
         done = podman("start", "--attach", name, seconds=PATIENCE)
         return Result((name,), done.returncode, done.stdout.encode(), done.stderr)
 
-    alone = _at_once(start, [f"alone-{name}" for name in names])
-    with_hook = _at_once(start, [f"hooked-{name}" for name in names])
-    mounts = {name: _must(podman("mount", f"hooked-{name}")).strip() for name in names}
-    own = all(_has(Path(mounts[name], "home/app/.env"), name) for name in names)
-    _tell("podman", len(names), alone, with_hook, own)
+    took = {}
+    for kind in KINDS:
+        with _serving(podman.cli, kind):
+            took[kind] = _at_once(start, [f"{kind}-{name}" for name in names])
+    jails = [f"{kind}-{name}" for kind in KINDS[1:] for name in names]
+    files = {jail: Path(_must(podman("mount", jail)).strip(), ENV) for jail in jails}
+    _tell("podman", len(names), took, files)
+
+
+def _serving(cli: Cli, kind: str) -> AbstractContextManager[object]:
+    return cli.serving() if kind == SERVED else nullcontext()
 
 
 def _must(done: subprocess.CompletedProcess[str]) -> str:
@@ -85,28 +97,33 @@ def _runc(home: Path, jails: int) -> None:
         print(f"hook: {why}")
         return
     cli = Cli(home).ready()
-    names = [f"t{number}" for number in range(jails)]
-    for name in names:
+    jails_of = {kind: [f"{kind}-{number}" for number in range(jails)] for kind in KINDS}
+    for name in chain.from_iterable(jails_of.values()):
         cli.tenant(name, API_KEY=f"value-of-{name}")
         furnish(cli.state / "jails" / name / "root")
     runtime = Runtime(home, cli)
-    bundles = {hooked: _bundles(runtime, names, hooked=hooked) for hooked in (False, True)}
+    bundles = {
+        kind: _bundles(runtime, names, hooked=kind != ALONE) for kind, names in jails_of.items()
+    }
 
     def start(bundle: Path) -> Result:
         return runtime.run(bundle, bundle.name, PATIENCE)
 
-    alone = _at_once(start, bundles[False])
-    hooked = _at_once(start, bundles[True])
-    files = {name: cli.state / "jails" / name / "root/home/app/.env" for name in names}
-    _tell("runc", jails, alone, hooked, all(_has(file, name) for name, file in files.items()))
+    took = {}
+    for kind in KINDS:
+        with _serving(cli, kind):
+            took[kind] = _at_once(start, bundles[kind])
+    hooked = [name for kind in KINDS[1:] for name in jails_of[kind]]
+    _tell("runc", jails, took, {name: cli.state / "jails" / name / "root" / ENV for name in hooked})
 
 
-def _tell(engine: str, jails: int, alone: float, hooked: float, own: bool) -> None:
+def _tell(engine: str, jails: int, took: Mapping[str, float], files: Mapping[str, Path]) -> None:
+    own = all(f"value-of-{jail}" in _text(file) for jail, file in files.items())
     print(f"{engine}: {jails} jails at once, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print(f"  {engine} alone".ljust(24) + f"{alone / jails * 1000:8.1f} ms per jail")
-    print(f"  {engine} with the hook".ljust(24) + f"{hooked / jails * 1000:8.1f} ms per jail")
-    print("  ratio".ljust(24) + f"{hooked / alone:8.2f} (goal {GOAL})")
-    print("  each has its own".ljust(24) + f"{own!s:>8}")
+    for kind, seconds in took.items():
+        ratio = "" if kind == ALONE else f"  ratio {seconds / took[ALONE]:5.2f} (goal {GOAL})"
+        print(f"  {kind:<7}{seconds / jails * 1000:8.1f} ms per jail{ratio}")
+    print(f"  each has its own: {own}")
 
 
 def _bundles(runtime: Runtime, names: list[str], *, hooked: bool) -> list[Path]:
@@ -136,5 +153,5 @@ def _at_once(start: Callable[[T], Result], jails: Sequence[T]) -> float:
     return elapsed
 
 
-def _has(file: Path, name: str) -> bool:
-    return file.exists() and f"value-of-{name}" in file.read_text()
+def _text(file: Path) -> str:
+    return file.read_text() if file.exists() else ""

@@ -6,15 +6,18 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cli import hook_call
 from tests.kit.cli import INSTALLED, Cli, Result
 
 BUSYBOX = Path("/bin/busybox")
 APPLETS = ("sh", "cat", "id", "ls", "sleep", "true", "env", "mount", "echo", "kill")
 AGENT = 1000
+SHORT_WAY = Path(hook_call.__file__)
 
 
 def furnish(root: Path) -> None:
@@ -57,8 +60,10 @@ class Runtime:
 
     def hook(self, *options: str) -> dict[str, Any]:
         environment = [f"{k}={v}" for k, v in self.cli.environment.items()]
-        args = [str(INSTALLED), "hook", "oci", *options]
-        return {"path": str(INSTALLED), "args": args, "env": environment, "timeout": 60}
+        hooks = str(self.cli.state / "hooks")
+        args = [sys.executable, "-I", "-S", str(SHORT_WAY), hooks, "60"]
+        args += [str(INSTALLED), "hook", "oci", *options]
+        return {"path": args[0], "args": args, "env": environment, "timeout": 60}
 
     def run(self, bundle: Path, name: str = "t1", seconds: float = 60) -> Result:
         line = [self.program, "--root", str(self.home), *self.options]

@@ -18,8 +18,12 @@ _BASTILLE: Final = "${JAIL_NAME}"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """How an engine is to call us: program, what stands before `hook`, settings, waiting time."""
+    """How an engine is to call us: program, what stands before `hook`, settings, waiting time.
 
+    by: the words that go before all of them.
+    """
+
+    by: tuple[str, ...]
     program: str
     before: tuple[str, ...]
     after: tuple[str, ...]
@@ -28,7 +32,7 @@ class Call:
 
     def argv(self, *form: str) -> list[str]:
         """Return the command line of a form of the hook."""
-        return [self.program, *self.before, "hook", *form, *self.after]
+        return [*self.by, self.program, *self.before, "hook", *form, *self.after]
 
 
 @dataclass(frozen=True, slots=True)

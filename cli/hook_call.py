@@ -1,0 +1,183 @@
+"""The hook as engines start it: `python -I -S hook_call.py DIRECTORY SECONDS COLIBRI WORD...`.
+
+If `colibri hook serve` is there it delivers, and its answer is passed on; else this becomes the
+command that stands after SECONDS. Only what is built into the interpreter is imported: a jail waits
+for each import, and those of a delivery take ten times as long as this.
+"""
+
+from __future__ import annotations
+
+import _socket
+import posix
+import select
+import sys
+import time
+
+SOCKET = "serve.sock"
+MOST = 1 << 20
+"""Bytes of stdin: one more is passed on, and refused there."""
+
+_SPACES = ("mnt", "user")
+_TAKEN = b"+"
+_PATIENCE = 5.0
+"""Seconds in which a service that is alive has taken a call."""
+_GRACE = 4.0
+"""Seconds that its own limit is given more than ours."""
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit status of whoever delivered."""
+    directory, seconds, *command = arguments
+    until = time.monotonic() + float(seconds) + _GRACE
+    try:
+        said = _stdin(until) if "oci" in command else None
+        answer = _asked(directory, command, said or b"", until)
+    except TimeoutError:
+        _write(2, f"colibri: hook_timeout: no answer within {seconds} seconds\n".encode())
+        return 10
+    if answer is None:
+        _become(command, said)
+        return 1
+    status, stdout, stderr = answer
+    _write(2, stderr)
+    _write(1, stdout)
+    return status
+
+
+def _stdin(until: float) -> bytes:
+    said = b""
+    while len(said) <= MOST:
+        if not select.select([0], [], [], _left(until))[0]:
+            raise TimeoutError
+        chunk = posix.read(0, MOST)
+        if not chunk:
+            break
+        said += chunk
+    return said
+
+
+def _left(until: float) -> float:
+    return max(until - time.monotonic(), 0.001)
+
+
+def _asked(
+    directory: str, command: list[str], said: bytes, until: float
+) -> tuple[int, bytes, bytes] | None:
+    """Return what the service answers; None where there is none, or it leaves the work to us.
+
+    Raises TimeoutError for one that took the call and never answered.
+    """
+    taken = False
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        if not _connected(connection, directory):
+            return None
+        head = "\0".join([*_circumstances(), "", *command]).encode("utf-8", "surrogateescape")
+        connection.settimeout(_PATIENCE)
+        _send(connection, b"%d %d\n%b%b" % (len(head), len(said), head, said))
+        taken = connection.recv(1) == _TAKEN
+        return _answer(connection, until) if taken else None
+    except TimeoutError:
+        if taken:
+            raise
+        return None
+    except OSError:
+        return None
+    finally:
+        connection.close()
+
+
+def _connected(connection: _socket.socket, directory: str) -> bool:
+    """Connect by a name in the directory: a socket's whole path may be longer than there is room.
+
+    Only we, or root, could have put it there: others may not even look into that directory.
+    """
+    before = posix.open(".", posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    try:
+        flags = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        place = posix.open(directory, flags)
+        try:
+            state = posix.fstat(place)
+            if state.st_uid != posix.geteuid() or state.st_mode & 0o077:
+                return False
+            posix.fchdir(place)
+        finally:
+            posix.close(place)
+        connection.connect(SOCKET)
+        return True
+    finally:
+        posix.fchdir(before)
+        posix.close(before)
+
+
+def _circumstances() -> list[str]:
+    """Return our settings, and by what a service sees whether it would do the same as we."""
+    found = [
+        f"{name.decode('utf-8', 'surrogateescape')}={value.decode('utf-8', 'surrogateescape')}"
+        for name, value in posix.environ.items()
+        if name.startswith(b"COLIBRI_")
+    ]
+    return [*found, *surroundings()]
+
+
+def surroundings() -> list[str]:
+    """Return which code this is, and which file systems and users it sees.
+
+    A service still runs the code it began with when colibri is installed anew; the hook of a
+    rootless engine sees what others do not.
+    """
+    state = posix.stat(__file__)
+    found = [f"@code={state.st_ino}.{state.st_mtime_ns}"]
+    try:
+        return found + [f"@{kind}={posix.readlink(f'/proc/self/ns/{kind}')}" for kind in _SPACES]
+    except OSError:  # not Linux
+        return found
+
+
+def _send(connection: _socket.socket, whole: bytes) -> None:
+    connection.sendall(whole)
+    connection.shutdown(_socket.SHUT_WR)
+
+
+def _answer(connection: _socket.socket, until: float) -> tuple[int, bytes, bytes] | None:
+    """Return status, stdout and stderr; None for an answer that broke off."""
+    said = b""
+    while True:
+        connection.settimeout(_left(until))
+        chunk = connection.recv(MOST)
+        if not chunk:
+            return None
+        said += chunk
+        head, end, rest = said.partition(b"\n")
+        if end:
+            status, out, err = map(int, head.split())
+            if len(rest) >= out + err:
+                return status, rest[:out], rest[out : out + err]
+
+
+def _write(descriptor: int, left: bytes) -> None:
+    try:
+        while left:
+            left = left[posix.write(descriptor, left) :]
+    except OSError:  # nobody reads it: the status tells
+        pass
+
+
+def _become(command: list[str], said: bytes | None) -> None:
+    """Replace this process; what was read from stdin is there to be read again."""
+    if said is not None:
+        reading, writing = posix.pipe()
+        if posix.fork() == 0:
+            posix.close(reading)
+            _write(writing, said)
+            posix._exit(0)  # noqa: SLF001 - its name in os is the same
+        posix.close(writing)
+        posix.dup2(reading, 0)
+    try:
+        posix.execv(command[0], command)
+    except OSError as error:
+        _write(2, f"colibri: the hook cannot start '{command[0]}': {error.strerror}\n".encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

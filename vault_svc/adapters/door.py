@@ -1,0 +1,332 @@
+"""The port `HookDoor`: a local socket in a directory of ours, and a child for what comes together.
+
+The process that listens opens no registry and holds no secret. A child that hangs is killed when
+the time of its oldest call is up, and delays none of the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from vault_svc.errors import ColibriError
+from vault_svc.hazmat import hostfiles
+from vault_svc.hazmat.filelock import opened_and_locked
+from vault_svc.hazmat.peercred import peer_uid
+from vault_svc.hazmat.worker import Worker
+from vault_svc.ports.hook_door import HookCall
+
+SOCKET: Final = "serve.sock"
+_LOCK: Final = "serve.lock"
+_UNSAFE: Final = "unsafe_base"
+_TAKEN, _DECLINED = b"+", b"-"
+_MAX_BYTES: Final = 1 << 21
+_CHUNK: Final = 1 << 16
+_BACKLOG: Final = 512
+_MOST_CHILDREN: Final = 64
+_MOST_TOGETHER: Final = 64
+_MOST_CALLS: Final = 400
+"""Of descriptors, which are 1024 where nobody raised the limit; callers beyond do it themselves."""
+
+_WINDOW: Final = 0.1
+"""Seconds that calls are gathered while another child works."""
+_LATE_SECONDS: Final = 5.0
+_SEND_SECONDS: Final = 1.0
+
+
+class Call:
+    """A call that was read to its end."""
+
+    def __init__(self, connection: socket.socket, head: bytes, stdin: bytes, now: float) -> None:
+        """Take the caller's connection and what it said."""
+        pairs, _, words = head.decode("utf-8", "surrogateescape").partition("\0\0")
+        self.environment = dict(pair.split("=", 1) for pair in pairs.split("\0") if "=" in pair)
+        self.words = tuple(words.split("\0"))
+        self.stdin = stdin
+        self.since = now
+        self.connection = connection
+        self.tell: Callable[[], None] = lambda: None
+
+    def answer(self, status: int, stdout: bytes, stderr: bytes) -> None:
+        """Give the caller its exit status and what it is to say."""
+        whole = b"%d %d %d\n%b%b" % (status, len(stdout), len(stderr), stdout, stderr)
+        _send(self.connection, whole)
+        self.tell()
+
+
+class _Task:
+    """A child and the calls it answers."""
+
+    def __init__(
+        self, worker: Worker, calls: dict[int, Call], give_up: float, *, late: bool
+    ) -> None:
+        self.worker = worker
+        self.calls = calls
+        self.give_up = give_up
+        self.late = late
+
+
+Fits = Callable[[HookCall], bool]
+Handle = Callable[[Sequence[HookCall], bool], None]
+
+
+class Door:
+    """One for each state directory."""
+
+    def __init__(self, directory: str, *, seconds: float, tell: Callable[[str], None]) -> None:
+        """Take where the socket is to be, a call's time, and whom to tell that calls may come."""
+        self._directory = directory
+        self._seconds = seconds
+        self._tell = tell
+        self._selector = selectors.DefaultSelector()
+        self._reading: dict[socket.socket, tuple[bytearray, float]] = {}
+        self._waiting: list[Call] = []
+        self._tasks: dict[int, _Task] = {}
+        self._ending = False
+
+    def serve(self, fits: Fits, handle: Handle) -> None:
+        """Answer calls until SIGTERM or SIGINT; then end what has begun. Raises `busy`.
+
+        fits: whether a call is answered here; handle answers calls, in a child, and knows whether
+        their time is over already.
+        """
+        with _asked_to_end(self._selector, self._end), _listener(self._directory) as listener:
+            self._selector.register(listener, selectors.EVENT_READ)
+            self._tell(f"hooks are served in '{self._directory}'")
+            while not self._ending or self._tasks:
+                for key, _ in self._selector.select(self._pause()):
+                    self._ready(key.fileobj, listener, fits)
+                self._look_at_the_clock(handle)
+                self._begin(handle)
+                if self._ending and listener.fileno() >= 0:
+                    self._close(listener)
+
+    def _end(self) -> None:
+        self._ending = True
+
+    def _close(self, listener: socket.socket) -> None:
+        """Take no more calls; whoever has not been taken does it itself."""
+        self._selector.unregister(listener)
+        with contextlib.suppress(FileNotFoundError):
+            Path(self._directory, SOCKET).unlink()
+        listener.close()
+        for connection in list(self._reading):
+            self._drop(connection)
+
+    def _pause(self) -> float | None:
+        """Return the seconds until the next thing that has its time."""
+        now = time.monotonic()
+        times = [task.give_up for task in self._tasks.values()]
+        times += [until for _, until in self._reading.values()]
+        if self._waiting:
+            times.append(self._waiting[0].since + _WINDOW)
+        return max(min(times) - now, 0.0) if times else None
+
+    def _ready(self, what: object, listener: socket.socket, fits: Fits) -> None:
+        if what is listener:
+            self._accept(listener)
+        elif isinstance(what, socket.socket) and what in self._reading:
+            self._read(what, fits)
+        elif isinstance(what, int) and what in self._tasks:
+            self._hear(what)
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # there is none left, or no descriptor for it
+            while True:
+                connection, _ = listener.accept()
+                if peer_uid(connection) != os.geteuid() or self._full():
+                    connection.close()
+                    continue
+                connection.setblocking(False)
+                self._reading[connection] = bytearray(), time.monotonic() + self._seconds
+                self._selector.register(connection, selectors.EVENT_READ)
+
+    def _full(self) -> bool:
+        held = sum(len(task.calls) for task in self._tasks.values())
+        return len(self._reading) + len(self._waiting) + held >= _MOST_CALLS
+
+    def _read(self, connection: socket.socket, fits: Fits) -> None:
+        said, _ = self._reading[connection]
+        try:
+            chunk = connection.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._drop(connection)
+            return
+        said += chunk
+        if len(said) > _MAX_BYTES:
+            self._drop(connection)
+        elif not chunk:
+            self._forget(connection)
+            self._take(connection, bytes(said), fits)
+
+    def _forget(self, connection: socket.socket) -> None:
+        self._selector.unregister(connection)
+        del self._reading[connection]
+
+    def _drop(self, connection: socket.socket) -> None:
+        self._forget(connection)
+        connection.close()
+
+    def _take(self, connection: socket.socket, said: bytes, fits: Fits) -> None:
+        call = _parsed(connection, said)
+        if call is None or len(self._tasks) >= _MOST_CHILDREN or not fits(call):
+            _send(connection, _DECLINED)
+            connection.close()
+        elif _send(connection, _TAKEN):
+            self._waiting.append(call)
+        else:
+            connection.close()
+
+    def _begin(self, handle: Handle) -> None:
+        now = time.monotonic()
+        while self._waiting and (
+            not self._tasks or self._ending or now - self._waiting[0].since >= _WINDOW
+        ):
+            calls = self._waiting[:_MOST_TOGETHER]
+            del self._waiting[:_MOST_TOGETHER]
+            self._start(calls, handle, calls[0].since + self._seconds, late=False)
+
+    def _start(self, calls: Sequence[Call], handle: Handle, until: float, *, late: bool) -> None:
+        def act(done: Callable[[int], None]) -> None:
+            for number, call in enumerate(calls):
+                call.tell = partial(done, number)
+            handle(calls, late)
+
+        mine = {call.connection.fileno() for call in calls}
+        others = [fd for fd in self._open() if fd not in mine]
+        try:
+            worker = Worker(act, others)
+        except OSError:  # no process to be had: each does it itself
+            for call in calls:
+                call.connection.close()
+            return
+        self._tasks[worker.fileno()] = _Task(worker, dict(enumerate(calls)), until, late=late)
+        self._selector.register(worker.fileno(), selectors.EVENT_READ)
+
+    def _open(self) -> Iterator[int]:
+        """Return the descriptors that are no child's business."""
+        for key in self._selector.get_map().values():
+            yield key.fd
+        for call in self._waiting:
+            yield call.connection.fileno()
+        for task in self._tasks.values():
+            for call in task.calls.values():
+                yield call.connection.fileno()
+
+    def _hear(self, fd: int) -> None:
+        task = self._tasks[fd]
+        told = task.worker.told()
+        if told is None:
+            for call in self._finish(fd):
+                call.connection.close()
+            return
+        for number in told:
+            task.calls.pop(number).connection.close()
+
+    def _finish(self, fd: int) -> list[Call]:
+        """End a child; return its calls without an answer, whose callers see that it broke off."""
+        task = self._tasks.pop(fd)
+        self._selector.unregister(fd)
+        task.worker.end()
+        return list(task.calls.values())
+
+    def _look_at_the_clock(self, handle: Handle) -> None:
+        now = time.monotonic()
+        for connection in [each for each, (_, until) in self._reading.items() if now >= until]:
+            self._drop(connection)
+        for fd in [fd for fd, task in self._tasks.items() if now >= task.give_up]:
+            late = self._tasks[fd].late
+            calls = self._finish(fd)
+            if calls and not late:
+                self._start(calls, handle, now + _LATE_SECONDS, late=True)
+            else:
+                for call in calls:
+                    call.connection.close()
+
+
+@contextlib.contextmanager
+def _listener(directory: str) -> Iterator[socket.socket]:
+    """Listen in the directory, made when first needed; raise `busy` where another one does."""
+    hostfiles.make_directory(directory, _UNSAFE)
+    with hostfiles.directory(directory, _UNSAFE) as parent:
+        lock = opened_and_locked(parent, _LOCK, os.O_RDWR | os.O_CREAT)
+        if lock is None:
+            raise ColibriError("busy", "another process serves hooks here", hint="one is enough")
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+                _bind(listener, parent)
+                listener.listen(_BACKLOG)
+                listener.setblocking(False)
+                yield listener
+        finally:
+            os.close(lock)
+
+
+def _bind(listener: socket.socket, parent: int) -> None:
+    """Give it a name in parent: a whole path may be longer than an address (unix(7))."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(SOCKET, dir_fd=parent)  # of one that was killed: we have the lock
+    before = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    mask = os.umask(0o177)
+    try:
+        os.fchdir(parent)
+        listener.bind(SOCKET)
+    finally:
+        os.umask(mask)
+        os.fchdir(before)
+        os.close(before)
+
+
+@contextlib.contextmanager
+def _asked_to_end(selector: selectors.BaseSelector, end: Callable[[], None]) -> Iterator[None]:
+    """Call end on SIGTERM and SIGINT in the block, and wake whoever waits for the selector."""
+    reading, writing = socket.socketpair()
+    for each in (reading, writing):
+        each.setblocking(False)
+    selector.register(reading, selectors.EVENT_READ)
+    before = {
+        number: signal.signal(number, lambda *_: end())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    waker = signal.set_wakeup_fd(writing.fileno())
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(waker)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        selector.close()
+        reading.close()
+        writing.close()
+
+
+def _parsed(connection: socket.socket, said: bytes) -> Call | None:
+    """Return the call; None for what is none."""
+    line, end, rest = said.partition(b"\n")
+    sizes = line.split()
+    if not end or len(sizes) != 2 or not all(size.isdigit() for size in sizes):  # noqa: PLR2004
+        return None
+    head, stdin = map(int, sizes)
+    if len(rest) != head + stdin:
+        return None
+    return Call(connection, rest[:head], rest[head:], time.monotonic())
+
+
+def _send(connection: socket.socket, whole: bytes) -> bool:
+    """Say whether it was sent: whoever has gone is let go, and whoever does not read."""
+    try:
+        connection.settimeout(_SEND_SECONDS)
+        connection.sendall(whole)
+    except OSError:
+        return False
+    return True
