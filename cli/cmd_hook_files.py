@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from vault_svc.services.hook_install import Installed
 
 Engine = Annotated[
-    str, typer.Argument(metavar="ENGINE", help="podman (and what reads hooks.d), nspawn, bastille.")
+    str,
+    typer.Argument(
+        metavar="ENGINE",
+        help="podman (and what reads hooks.d), nspawn, bastille; service: what answers them.",
+    ),
 ]
 Directory = Annotated[
     str | None, typer.Option(help="Where the engine looks, if not in its usual place.")
@@ -112,18 +116,18 @@ def _call(run: Session, failing: OnFailure) -> Call:
         given["COLIBRI_KNOWN_WAY"] = ",".join(run.services.known_way())
     refuse = failing is OnFailure.REFUSE
     return Call(
-        by=_short_way(run.settings),
         program=str(Path(sys.executable).with_name("colibri")),
         before=("--config", str(Path(named).absolute())) if named else (),
         after=() if refuse else (f"--on-provision-failure={failing.value}",),
         environment=given,
         timeout_seconds=round(run.settings.hook_timeout_seconds) + _GRACE_SECONDS,
+        by=_short_way(run.settings),
     )
 
 
 def _short_way(settings: Settings) -> tuple[str, ...]:
     """Return what asks a resident process first, and is there sooner than colibri."""
-    script = str(Path(__file__).with_name("hook_call.py"))
+    script = str(Path(__file__).with_name("hook_start.py"))
     seconds = f"{settings.hook_timeout_seconds:g}"
     return (sys.executable, "-I", "-S", script, settings.inside("hooks"), seconds)
 

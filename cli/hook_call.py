@@ -1,4 +1,4 @@
-"""The hook as engines start it: `python -I -S hook_call.py DIRECTORY SECONDS COLIBRI WORD...`.
+"""The hook as engines start it: `python -I -S hook_start.py DIRECTORY SECONDS COLIBRI WORD...`.
 
 If `colibri hook serve` is there it delivers, and its answer is passed on; else this becomes the
 command that stands after SECONDS. Only what is built into the interpreter is imported: a jail waits
@@ -10,7 +10,6 @@ from __future__ import annotations
 import _socket
 import posix
 import select
-import sys
 import time
 
 SOCKET = "serve.sock"
@@ -19,6 +18,7 @@ MOST = 1 << 20
 
 _SPACES = ("mnt", "user")
 _TAKEN = b"+"
+_SIZES, _LONGEST = 3, 40
 _PATIENCE = 5.0
 """Seconds in which a service that is alive has taken a call."""
 _GRACE = 4.0
@@ -149,8 +149,13 @@ def _answer(connection: _socket.socket, until: float) -> tuple[int, bytes, bytes
             return None
         said += chunk
         head, end, rest = said.partition(b"\n")
+        sizes = head.split(b" ")
+        if end and not (
+            len(sizes) == _SIZES and all(map(bytes.isdigit, sizes)) and len(head) < _LONGEST
+        ):
+            return None
         if end:
-            status, out, err = map(int, head.split())
+            status, out, err = map(int, sizes)
             if len(rest) >= out + err:
                 return status, rest[:out], rest[out : out + err]
 
@@ -177,7 +182,3 @@ def _become(command: list[str], said: bytes | None) -> None:
         posix.execv(command[0], command)
     except OSError as error:
         _write(2, f"colibri: the hook cannot start '{command[0]}': {error.strerror}\n".encode())
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

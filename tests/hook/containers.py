@@ -17,7 +17,7 @@ from tests.kit.cli import INSTALLED, Cli, Result
 BUSYBOX = Path("/bin/busybox")
 APPLETS = ("sh", "cat", "id", "ls", "sleep", "true", "env", "mount", "echo", "kill")
 AGENT = 1000
-SHORT_WAY = Path(hook_call.__file__)
+SHORT_WAY = Path(hook_call.__file__).with_name("hook_start.py")
 
 
 def furnish(root: Path) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.hook.containers import SHORT_WAY
 from tests.kit.cli import INSTALLED, Cli
 from vault_svc.domain import hookfiles
 from vault_svc.errors import ColibriError
 
-ENGINES = ("podman", "nspawn", "bastille")
+ENGINES = ("podman", "nspawn", "bastille", "service")
 PLAIN = hookfiles.Call("/usr/local/bin/colibri", (), (), {}, 70)
 
 
@@ -33,6 +35,23 @@ def test_nspawns_file_calls_the_hook_before_the_machine():
         'Environment="COLIBRI_X=5%%"',
         'ExecStartPre="/opt/a b/100%%/$$x/colibri" --config /a hook nspawn %i',
     ]
+
+
+def test_what_goes_before_is_what_an_engine_starts():
+    by = hookfiles.Call("/bin/colibri", ("--config", "/a"), (), {}, 70, by=("/bin/python", "-I"))
+    hook = json.loads(hookfiles.hook_file("podman", by).content)["hook"]
+    assert hook["path"] == "/bin/python"
+    assert hook["args"] == ["/bin/python", "-I", "/bin/colibri", "--config", "/a", "hook", "oci"]
+
+
+def test_the_services_unit_starts_it_by_itself_and_again():
+    odd = hookfiles.Call(
+        "/opt/a b/colibri", ("--config", "/a"), (), {"COLIBRI_X": "5%"}, 70, ("p",)
+    )
+    lines = hookfiles.hook_file("service", odd).content.splitlines()
+    assert 'Environment="COLIBRI_X=5%%"' in lines
+    assert 'ExecStart="/opt/a b/colibri" --config /a hook serve' in lines
+    assert {"Restart=always", "TimeoutStopSec=70", "LimitCORE=0"} < set(lines)
 
 
 def test_bastilles_file_has_no_command_inside_the_jail():
@@ -133,8 +152,9 @@ def test_a_directory_that_others_can_write_is_refused(cli, place):
 def test_the_file_calls_this_colibri_with_this_runs_settings(cli, place):
     cli.config.write_text("batch_size = 7\n")
     hook = json.loads(tell(cli, "install", place, "--on-provision-failure=continue")["content"])
-    assert hook["hook"]["path"] == str(INSTALLED)
+    assert hook["hook"]["path"] == sys.executable
     assert hook["hook"]["args"] == [
+        *(sys.executable, "-I", "-S", str(SHORT_WAY), str(cli.state / "hooks"), "60"),
         str(INSTALLED),
         *shlex.split(f"--config {cli.config} hook oci --on-provision-failure=continue"),
     ]

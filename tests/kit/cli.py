@@ -13,7 +13,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -116,18 +115,16 @@ class Cli:
         return Result(argv, done.returncode, done.stdout, done.stderr.decode())
 
     @contextmanager
-    def serving(self, *, seconds: float = 60) -> Iterator[subprocess.Popen[bytes]]:
+    def serving(self) -> Iterator[subprocess.Popen[bytes]]:
         """Have `colibri hook serve` there for the block."""
-        there = self.state / "hooks/serve.sock"
         line = [str(INSTALLED), "hook", "serve"]
         with subprocess.Popen(
             line, env=self.environment, cwd=self.home, stderr=subprocess.PIPE
         ) as service:
+            assert service.stderr
             try:
-                give_up = time.monotonic() + seconds
-                while not there.exists() and service.poll() is None and time.monotonic() < give_up:
-                    time.sleep(0.01)
-                assert there.exists()
+                said = service.stderr.readline()
+                assert b"hooks are served" in said, said
                 yield service
             finally:
                 service.terminate()

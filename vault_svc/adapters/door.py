@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import selectors
 import signal
 import socket
@@ -30,6 +31,7 @@ _UNSAFE: Final = "unsafe_base"
 _TAKEN, _DECLINED = b"+", b"-"
 _MAX_BYTES: Final = 1 << 21
 _CHUNK: Final = 1 << 16
+_FIRST_LINE: Final = re.compile(rb"(\d{1,9}) (\d{1,9})\n")
 _BACKLOG: Final = 512
 _MOST_CHILDREN: Final = 64
 _MOST_TOGETHER: Final = 64
@@ -312,11 +314,10 @@ def _asked_to_end(selector: selectors.BaseSelector, end: Callable[[], None]) -> 
 
 def _parsed(connection: socket.socket, said: bytes) -> Call | None:
     """Return the call; None for what is none."""
-    line, end, rest = said.partition(b"\n")
-    sizes = line.split()
-    if not end or len(sizes) != 2 or not all(size.isdigit() for size in sizes):  # noqa: PLR2004
+    found = _FIRST_LINE.match(said)
+    if not found:
         return None
-    head, stdin = map(int, sizes)
+    (head, stdin), rest = map(int, found.groups()), said[found.end() :]
     if len(rest) != head + stdin:
         return None
     return Call(connection, rest[:head], rest[head:], time.monotonic())

@@ -23,12 +23,12 @@ class Call:
     by: the words that go before all of them.
     """
 
-    by: tuple[str, ...]
     program: str
     before: tuple[str, ...]
     after: tuple[str, ...]
     environment: Mapping[str, str]
     timeout_seconds: int
+    by: tuple[str, ...] = ()
 
     def argv(self, *form: str) -> list[str]:
         """Return the command line of a form of the hook."""
@@ -48,13 +48,14 @@ DIRECTORIES: Final = {
     "podman": "/etc/containers/oci/hooks.d",
     "nspawn": "/etc/systemd/system/systemd-nspawn@.service.d",
     "bastille": "/usr/local/bastille/templates/colibri/hook",
+    "service": "/etc/systemd/system",
 }
 """Where each engine looks, unless the operator says otherwise."""
 
 
 def hook_file(engine: str, call: Call, directory: str | None = None) -> HookFile:
-    """Return the file for an engine; raise `usage` for one that has no hook."""
-    makers = {"podman": _podman, "nspawn": _nspawn, "bastille": _bastille}
+    """Return the file for an engine, or for the service; raise `usage` for one without a hook."""
+    makers = {"podman": _podman, "nspawn": _nspawn, "bastille": _bastille, "service": _service}
     if engine not in makers:
         raise ColibriError(
             "usage", f"engine '{engine[:40]}' has no hook file", hint="one of: " + ", ".join(makers)
@@ -84,13 +85,30 @@ def _podman(call: Call) -> tuple[str, str, str]:
     return "colibri-hook.json", json.dumps(whole, indent=2) + "\n", then
 
 
-def _nspawn(call: Call) -> tuple[str, str, str]:
-    """Return a drop-in for systemd-nspawn@.service; the instance is the machine's name."""
-    lines = ["# Written by colibri hook install nspawn.", "[Service]"]
-    lines += [
+def _service(call: Call) -> tuple[str, str, str]:
+    """Return a unit for what answers hooks; each delivery may last as long as a hook may wait."""
+    lines = ["# Written by colibri hook install service.", "[Unit]"]
+    lines += ["Description=colibri: answers the hooks of jails that start", "[Service]"]
+    lines += _environment(call)
+    command = " ".join(_word(part) for part in (call.program, *call.before, "hook", "serve"))
+    lines += [f"ExecStart={command}", "Restart=always", "KillMode=mixed", "LimitCORE=0"]
+    lines += [f"TimeoutStopSec={call.timeout_seconds}", "UMask=0077"]
+    lines += ["[Install]", "WantedBy=multi-user.target"]
+    then = "systemctl daemon-reload; systemctl enable --now colibri-hook"
+    return "colibri-hook.service", "\n".join(lines) + "\n", then
+
+
+def _environment(call: Call) -> list[str]:
+    return [
         f"Environment={_quoted(f'{name}={value}')}"
         for name, value in sorted(call.environment.items())
     ]
+
+
+def _nspawn(call: Call) -> tuple[str, str, str]:
+    """Return a drop-in for systemd-nspawn@.service; the instance is the machine's name."""
+    lines = ["# Written by colibri hook install nspawn.", "[Service]"]
+    lines += _environment(call)
     command = " ".join(_word(part) for part in call.argv("nspawn"))
     lines.append(f"ExecStartPre={command} %i")
     return "colibri.conf", "\n".join(lines) + "\n", "systemctl daemon-reload"

@@ -1,0 +1,539 @@
+"""`colibri hook serve`: a hook that finds it is answered as if it had delivered by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from cli import hook_call, hook_serving
+from tests.hook.containers import SHORT_WAY
+from tests.kit.cli import INSTALLED, Cli, Result
+from tests.kit.places import private_directory
+from vault_svc.adapters.locks import FileLocks
+from vault_svc.services.hook import Hook
+
+VALUE = "sk-live-0123456789-of-nobody-else"
+ROOT_OF_OTHERS = "/var/lib/nowhere"
+
+
+@pytest.fixture
+def acme(cli: Cli) -> Cli:
+    cli.tenant("acme", API_KEY=VALUE)
+    return cli
+
+
+@pytest.fixture
+def served(acme: Cli) -> Iterator[Cli]:
+    with acme.serving():
+        yield acme
+
+
+def call(cli: Cli, *words: str, stdin: bytes = b"", seconds: str = "60", **extra: str) -> Result:
+    """Start the hook as an engine does."""
+    way = [sys.executable, "-I", "-S", str(SHORT_WAY), str(cli.state / "hooks"), seconds]
+    done = subprocess.run(
+        [*way, str(INSTALLED), "hook", *words],
+        input=stdin, capture_output=True, env=cli.environment | extra, timeout=60, check=False,
+    )  # fmt: skip
+    return Result(words, done.returncode, done.stdout, done.stderr.decode())
+
+
+def root(cli: Cli, jail: str = "acme") -> str:
+    return str(cli.state / "jails" / jail / "root")
+
+
+def plain(cli: Cli, *options: str, jail: str = "acme") -> tuple[str, ...]:
+    return ("run", "--jail", jail, "--root", root(cli), *options)
+
+
+def env_file(cli: Cli) -> Path:
+    return Path(root(cli), "home/app/.env")
+
+
+def events(cli: Cli) -> list[str]:
+    return [line["event"] for line in cli.must("audit", "tail", "--json").json["items"]]
+
+
+def children(service: subprocess.Popen[bytes]) -> list[str]:
+    return Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()
+
+
+def until(true, seconds: float = 20) -> None:
+    give_up = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def test_it_delivers_and_the_caller_has_its_words(served, monkeypatch):
+    first = call(served, *plain(served, "--json")).must().json
+    assert (first["result"], first["receipt"]["generation"]) == ("delivered", 1)
+    assert VALUE in env_file(served).read_text()
+    assert events(served)[-2:] == ["will_deliver", "delivered"]
+    before = env_file(served).stat()
+    assert call(served, *plain(served)).must().stderr.endswith("'acme' unchanged\n")
+    after = env_file(served).stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+def test_nothing_but_the_answer_comes_from_the_caller_itself(served):
+    """Its own colibri cannot be started, and is not missed."""
+    way = [sys.executable, "-I", "-S", str(SHORT_WAY), str(served.state / "hooks"), "60"]
+    line = [*way, "/nowhere/colibri", "hook", *plain(served)]
+    done = subprocess.run(line, env=served.environment, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert b"delivered, generation 1" in done.stderr
+
+
+def _state(cli: Cli, **changes: object) -> bytes:
+    bundle = cli.home / "bundle"
+    bundle.mkdir(exist_ok=True)
+    annotations = {"annotations": {"colibri.jail": "acme"}}
+    config = {"root": {"path": root(cli)}, **annotations}
+    (bundle / "config.json").write_text(json.dumps(config))
+    state = {"ociVersion": "1.0.2", "id": "c1", "status": "creating", "pid": os.getpid()}
+    return json.dumps({**state, "bundle": str(bundle), **annotations, **changes}).encode()
+
+
+CASES = {
+    "plain": lambda cli: (plain(cli), b""),
+    "document": lambda cli: (plain(cli, "--json"), b""),
+    "no tenant": lambda cli: (plain(cli, jail="nobody"), b""),
+    "no name": lambda cli: (plain(cli, "--json", jail="../x"), b""),
+    "another root": lambda _: (("run", "--jail", "acme", "--root", ROOT_OF_OTHERS), b""),
+    "nspawn": lambda _: (("nspawn", "nobody"), b""),
+    "nspawn root": lambda cli: (("nspawn", "acme", "--root", root(cli)), b""),
+    "bastille": lambda _: (("bastille", "acme"), b""),
+    "container": lambda cli: (("oci",), _state(cli)),
+    "container document": lambda cli: (("oci", "--json"), _state(cli)),
+    "container of nobody": lambda cli: (("oci",), _state(cli, annotations={})),
+    "no state": lambda _: (("oci",), b"{"),
+    "no stdin": lambda _: (("oci", "--json"), b""),
+    "too long a state": lambda _: (("oci",), b" " * (hook_call.MOST + 5)),
+    "help": lambda _: (("run", "--help"), b""),
+    "usage": lambda _: (("run", "--jail", "acme"), b""),
+    "on failure": lambda _: (
+        ("run", "--jail=acme", f"--root={ROOT_OF_OTHERS}", "--on-provision-failure=continue"), b""
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[dict[str, tuple[Result, Result]]]:
+    """Every case's answer, by the command alone and beside the service."""
+    with private_directory() as home:
+        acme = Cli(home).ready()
+        acme.tenant("acme", API_KEY=VALUE)
+        acme.must("provision", "acme")
+        lines = {name: made(acme) for name, made in CASES.items()}
+        alone = {name: call(acme, *line, stdin=said) for name, (line, said) in lines.items()}
+        with acme.serving():
+            served = {name: call(acme, *line, stdin=said) for name, (line, said) in lines.items()}
+        yield {name: (alone[name], served[name]) for name in CASES}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_answers_byte_for_byte_what_the_command_itself_answers(both, case):
+    alone, served = both[case]
+    assert served == alone
+    assert alone.stderr or alone.stdout
+
+
+def test_a_start_regardless_is_in_the_log_once(served):
+    served.must("suspend", "acme")
+    words = plain(served, "--on-provision-failure=continue", "--json")
+    answer = call(served, *words).must()
+    assert answer.json["error"]["code"] == "tenant_suspended"
+    assert "colibri: tenant_suspended: " in answer.stderr
+    assert events(served).count("started_regardless") == 1
+
+
+def test_what_comes_together_each_gets_its_own(cli):
+    names = [f"t{number}" for number in range(12)]
+    for name in names:
+        cli.tenant(name, API_KEY=f"{VALUE}-{name}")
+    with cli.serving():
+        way = [sys.executable, "-I", "-S", str(SHORT_WAY), str(cli.state / "hooks"), "60"]
+        calls = [
+            subprocess.Popen(
+                [*way, str(INSTALLED), "hook", "run", "--jail", name, "--root", root(cli, name)],
+                env=cli.environment, stderr=subprocess.PIPE,
+            )
+            for name in names
+        ]  # fmt: skip
+        said = {
+            name: each.communicate(timeout=60)[1].decode()
+            for name, each in zip(names, calls, strict=True)
+        }
+    assert {each.returncode for each in calls} == {0}
+    for name in names:
+        assert f"tenant '{name}' delivered, generation 1" in said[name]
+        assert f"{VALUE}-{name}" in Path(root(cli, name), "home/app/.env").read_text()
+
+
+@pytest.mark.parametrize("by", ["COLIBRI_CONFIG", "COLIBRI_DB_PATH"])
+def test_whoever_has_other_settings_does_it_himself(served, by):
+    """Shown by a registry that is not there: the service, with its own, would not miss it."""
+    nowhere, other = f"{served.home}/nowhere.db", served.home / "other.toml"
+    other.write_text(f'db_path = "{nowhere}"\n')
+    answer = call(served, *plain(served), **{by: str(other) if "CONFIG" in by else nowhere})
+    assert (answer.status, answer.error["code"]) == (2, "usage")
+    assert not env_file(served).exists()
+
+
+def test_settings_are_read_anew_for_each_delivery(served):
+    served.config.write_text("max_env_bytes = 5\n")
+    answer = call(served, *plain(served))
+    assert answer.error["code"] == "secret_value_unrepresentable"
+    served.config.write_text("batch_size = many\n")
+    assert call(served, *plain(served)).error["code"] == "usage"
+    served.config.write_text("")
+    assert call(served, *plain(served)).must()
+
+
+def test_a_second_one_is_refused_and_the_first_stays(served):
+    second = served.process("hook", "serve")
+    assert (second.status, second.error["code"]) == (10, "busy")
+    assert call(served, *plain(served)).must().stderr.endswith("generation 1\n")
+
+
+def _held(cli: Cli):
+    return FileLocks(str(cli.state / "provision.lock"), timeout_seconds=1).hold("acme")
+
+
+@contextmanager
+def begun(cli: Cli, service: subprocess.Popen[bytes], *options: str) -> Iterator[Future[Result]]:
+    """Have a delivery into acme's jail wait in a child of the service."""
+    with ThreadPoolExecutor(1) as pool, _held(cli):
+        waiting = pool.submit(call, cli, *plain(cli, *options))
+        until(lambda: children(service))
+        yield waiting
+
+
+def test_one_that_hangs_delays_no_other_and_is_answered_in_time(acme):
+    acme.settings["COLIBRI_HOOK_TIMEOUT_SECONDS"] = "2"
+    acme.tenant("zeta", API_KEY=VALUE)
+    other = ("run", "--jail", "zeta", "--root", root(acme, "zeta"))
+    with acme.serving() as service, begun(acme, service) as waiting:
+        call(acme, *other).must()
+        assert not waiting.done()
+        late = waiting.result(timeout=30)
+        assert (late.status, late.error["code"]) == (10, "hook_timeout")
+        assert late.error["message"] == "no delivery within 2 seconds"
+        until(lambda: not children(service))
+    assert not env_file(acme).exists()
+
+
+@contextmanager
+def _held_elsewhere(cli: Cli) -> Iterator[None]:
+    """Hold it in a process that nothing is forked from."""
+    code = f"""
+from vault_svc.adapters.locks import FileLocks
+with FileLocks({str(cli.state / "provision.lock")!r}, timeout_seconds=1).hold("acme"):
+    print("held", flush=True)
+    input()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        yield
+        holder.stdin.write(b"\n")
+
+
+class Posted:
+    """A call whose answer comes through a pipe, from whichever process gives it."""
+
+    def __init__(self, cli: Cli, jail: str) -> None:
+        self.words = ("colibri", "hook", "run", "--jail", jail, "--root", root(cli, jail))
+        self.stdin = b""
+        self._reading, self._writing = os.pipe()
+
+    def answer(self, status: int, stdout: bytes, stderr: bytes) -> None:
+        os.write(self._writing, b"%d %d " % (status, os.getpid()) + stderr)
+
+    def text(self, seconds: float = 20) -> str:
+        assert select.select([self._reading], [], [], seconds)[0]
+        return os.read(self._reading, 4096).decode()
+
+
+def test_a_source_that_hangs_delays_no_tenant_of_another(acme, monkeypatch):
+    """Every jail has a source of its own here, as several deliveries at once would."""
+    acme.tenant("zeta", API_KEY=VALUE)
+    for name, value in acme.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(Hook, "source_of", lambda _, spawned: spawned.jail)
+    calls = [Posted(acme, "acme"), Posted(acme, "zeta"), Posted(acme, "nobody")]
+    jobs = [hook_serving._Job(each) for each in calls]
+    with ThreadPoolExecutor(1) as pool:
+        with _held_elsewhere(acme):
+            answered = pool.submit(hook_serving._answer, None, jobs, late=False)
+            status, child, said = calls[1].text().split(" ", 2)
+            assert (status, said.split("(")[0]) == ("0", ZETA)
+            assert not answered.done()
+        answered.result(timeout=30)
+    other = calls[0].text().split(" ", 2)
+    assert (other[0], other[2]) == ("0", ZETA.replace("zeta", "acme"))
+    assert len({child, other[1], str(os.getpid())}) == 3
+    assert calls[2].text().startswith("3 ")
+
+
+ZETA = "colibri: jail 'zeta' may start: tenant 'zeta' delivered, generation 1\n"
+
+
+def test_one_that_hangs_starts_regardless_where_that_was_asked_for(acme):
+    acme.settings["COLIBRI_HOOK_TIMEOUT_SECONDS"] = "1"
+    with acme.serving() as service:
+        with begun(acme, service, "--on-provision-failure=continue", "--json") as waiting:
+            late = waiting.result(timeout=30).must()
+        assert late.json["error"]["code"] == "hook_timeout"
+    assert events(acme)[-1] == "started_regardless"
+
+
+def test_killed_it_takes_its_children_along_and_each_caller_does_it_himself(acme):
+    with acme.serving() as service:
+        with begun(acme, service) as waiting:
+            (child,) = children(service)
+            service.kill()
+            until(lambda: not Path("/proc", child).exists())
+        assert waiting.result(timeout=60).must().stderr.endswith("delivered, generation 1\n")
+
+
+def test_asked_to_end_it_ends_what_has_begun_and_begins_nothing(acme):
+    acme.tenant("zeta", API_KEY=VALUE)
+    other = ("run", "--jail", "zeta", "--root", root(acme, "zeta"))
+    with acme.serving() as service:
+        with begun(acme, service) as waiting:
+            service.terminate()
+            until(lambda: not (acme.state / "hooks/serve.sock").exists())
+            call(acme, *other).must()
+            assert service.poll() is None
+        assert waiting.result(timeout=60).must().stderr.endswith("delivered, generation 1\n")
+        assert service.wait(timeout=20) == 0
+
+
+def test_after_one_that_was_killed_the_next_one_serves(acme):
+    with acme.serving() as service:
+        service.kill()
+        service.wait()
+    assert (acme.state / "hooks/serve.sock").exists()
+    call(acme, *plain(acme)).must()  # by itself
+    with acme.serving() as service:
+        with begun(acme, service) as waiting:
+            assert not waiting.done()
+        waiting.result(timeout=60).must()
+
+
+def test_the_process_that_stays_holds_no_secret_before_or_after(acme):
+    with acme.serving() as service:
+        for _ in range(3):
+            call(acme, *plain(acme)).must()
+        acme.must("secret", "set", "acme", "API_KEY", stdin=f"{VALUE}-2".encode())
+        call(acme, *plain(acme)).must()
+        identity = (acme.state / "credentials/embedded.age").read_bytes()
+        memory = whole_memory(service.pid)
+    assert str(acme.state).encode() in memory  # the hunter has eyes
+    (key,) = (line for line in identity.splitlines() if line.startswith(b"AGE-SECRET-KEY-1"))
+    for secret in (VALUE.encode(), key, key[-30:]):
+        assert secret not in memory
+
+
+def whole_memory(pid: int) -> bytes:
+    found = bytearray()
+    with open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            span, rights, *_ = line.split()
+            first, last = (int(each, 16) for each in span.split("-"))
+            if "w" in rights and "[vvar" not in line:
+                memory.seek(first)
+                with suppress(OSError):
+                    found += memory.read(last - first)
+    return bytes(found)
+
+
+def test_a_child_of_it_finds_what_it_needs_imported(acme):
+    code = """
+import sys
+from cli import hook_serving
+from cli.invocation import Session
+class Call:
+    words, stdin = ("colibri", "hook", "run", "--jail", "acme", "--root", sys.argv[1]), b""
+    def answer(self, *said):
+        print(said, file=sys.stderr)
+Session(None).services.warm()
+import vault_svc.adapters.door
+before = set(sys.modules)
+hook_serving._answer(None, [hook_serving._Job(Call())], late=False)
+print(*(name for name in set(sys.modules) - before if name.startswith(("vault_svc", "cli"))))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, root(acme)], env=acme.environment, capture_output=True,
+        cwd=Path(__file__).parents[2], check=False,
+    )  # fmt: skip
+    assert b"delivered, generation 1" in done.stderr
+    assert done.stdout.split() == []
+
+
+def _impostor(directory: Path, answer: bytes) -> threading.Thread:
+    """Listen where the service would, in a directory of the given kind."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(directory / "serve.sock"))
+    listener.listen()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        connection.recv(1 << 16)
+        connection.sendall(answer)
+        connection.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    return thread
+
+
+IMPOSTOR = b"+0 0 11\nmay start!\n"
+
+
+def test_a_socket_where_others_could_have_put_it_is_not_asked(acme, tmp_path):
+    hooks = acme.state / "hooks"
+    hooks.mkdir(mode=0o700)
+    _impostor(hooks, IMPOSTOR)
+    assert call(acme, *plain(acme)).stderr == "may start!\n"  # the impostor would be believed
+    (hooks / "serve.sock").unlink()
+    _impostor(hooks, IMPOSTOR)
+    hooks.chmod(0o711)
+    said = call(acme, *plain(acme))
+    assert said.stderr != "may start!\n"
+    hooks.chmod(0o700)
+
+
+ODD_ANSWERS = [
+    b"",
+    b"-",
+    b"?",
+    b"+",
+    b"+0",
+    b"+0 5 0\nab",
+    b"+x y z\n",
+    b"+0 -1 0\n",
+    b"+999 0\n",
+    b"+" + b"9" * 5000 + b" 0 0\n",
+]
+
+
+@pytest.mark.parametrize("answer", ODD_ANSWERS)
+def test_an_answer_that_broke_off_or_is_none_is_as_if_nobody_served(acme, answer):
+    (acme.state / "hooks").mkdir(mode=0o700)
+    _impostor(acme.state / "hooks", answer)
+    assert call(acme, *plain(acme)).must().stderr.endswith("delivered, generation 1\n")
+
+
+def test_one_that_takes_a_call_and_says_nothing_more_is_a_timeout(acme, monkeypatch, capfd):
+    (acme.state / "hooks").mkdir(mode=0o700)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(acme.state / "hooks/serve.sock"))
+    listener.listen()
+    monkeypatch.setattr(hook_call, "_GRACE", 0.0)
+    monkeypatch.setattr(hook_call, "_PATIENCE", 0.2)
+    line = [str(acme.state / "hooks"), "0.5", "/nowhere/colibri", "hook", *plain(acme)]
+    assert hook_call.main(line) == 1  # nobody took it, so it was to be done by ourselves
+    assert "cannot start '/nowhere/colibri'" in capfd.readouterr().err
+
+    def take() -> None:
+        for _ in range(2):  # the first one is the call above, which has gone
+            connection, _ = listener.accept()
+            with suppress(OSError):
+                connection.sendall(b"+")
+        connection.recv(1 << 16)
+        time.sleep(5)
+
+    threading.Thread(target=take, daemon=True).start()
+    assert hook_call.main(line) == 10
+    assert capfd.readouterr().err == "colibri: hook_timeout: no answer within 0.5 seconds\n"
+
+
+def connected(cli: Cli, said: bytes, *, whole: bool = True) -> socket.socket:
+    """Say something to the service that no hook says."""
+    made = socket.socket(socket.AF_UNIX)
+    made.settimeout(20)
+    made.connect(str(cli.state / "hooks/serve.sock"))
+    with suppress(BrokenPipeError, ConnectionResetError):
+        made.sendall(said)
+        if whole:
+            made.shutdown(socket.SHUT_WR)
+    return made
+
+
+ODD_CALLS = [
+    b"", b"\n", b"0 0\n", b"1 1\nab", b"5 0\nab", b"2 0\nabc", b"-1 3\nab", b"a b\n", b"1\n\0",
+    b"9 0\n\0\0colibri", b"\xff" * 9, b"12 0\nA=\xff\0\0c\0hook", b"3 0\n\0\0\0", b"1e1 0\n",
+    b"\xc2\xb2 0\nab", b"9" * 5000 + b" 0\n", b"x" * (3 << 20),
+]  # fmt: skip
+
+
+def test_what_is_no_call_harms_nobody(served):
+    half = connected(served, b"400 0\nCOLIBRI_HO", whole=False)
+    for said in ODD_CALLS:
+        with connected(served, said) as odd, suppress(ConnectionResetError):
+            assert odd.recv(9) in {b"", b"-"}, said
+    assert only_served(served).status == 0
+    half.close()
+    assert only_served(served).status == 0
+
+
+def only_served(cli: Cli) -> Result:
+    """Call the hook where nobody but the service could do it."""
+    way = [sys.executable, "-I", "-S", str(SHORT_WAY), str(cli.state / "hooks"), "60"]
+    line = [*way, "/nowhere/colibri", "hook", *plain(cli)]
+    done = subprocess.run(line, env=cli.environment, capture_output=True, check=False)
+    return Result(tuple(line), done.returncode, done.stdout, done.stderr.decode())
+
+
+def test_more_callers_than_it_can_hold_do_it_themselves(served):
+    held = [connected(served, b"400 0\n", whole=False) for _ in range(400)]
+    until(lambda: "cannot start '/nowhere/colibri'" in only_served(served).stderr)
+    for each in held:
+        each.close()
+    until(lambda: only_served(served).status == 0)
+
+
+CHANGED = """
+import sys
+from vault_svc.adapters import door
+door.{what}
+sys.argv = ["colibri", "hook", "serve"]
+from cli.start import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "status"),
+    [
+        ("peer_uid = lambda _: 12345", 1),
+        ("peer_uid = lambda _: __import__('os').geteuid()", 0),
+    ],
+)
+def test_a_caller_who_is_somebody_else_is_not_heard(acme, what, status):
+    code = CHANGED.format(what=what)
+    line = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        line, env=acme.environment, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    ) as service:
+        try:
+            assert b"served" in service.stderr.readline()
+            assert only_served(acme).status == status
+        finally:
+            service.terminate()
