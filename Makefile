@@ -30,8 +30,8 @@ bench: $(DEV_READY)  ## figures beside their baselines, in the same run
 crash: $(DEV_READY)  ## the full sweep: killed at every call, not only the state-changing ones
 	COLIBRI_TEST_CRASH_FULL=1 $(BIN)/python -m pytest tests/crash
 
-attack: $(DEV_READY)  ## the races, at length
-	COLIBRI_TEST_RACE_SCALE=10 $(BIN)/python -m pytest tests/attack
+attack: $(DEV_READY)  ## the races, at length: over a million attempts in containers and machines
+	COLIBRI_TEST_RACE_SCALE=10 $(BIN)/python -m pytest -n 4 --dist loadgroup tests/attack tests/nest
 
 live: $(DEV_READY)  ## the same behaviour against real servers: see CONTRIBUTING.md
 	$(BIN)/python -m pytest tests/live

@@ -92,9 +92,10 @@ def bastille_hook(
 
 @app.command("serve")
 def serve_hooks(context: typer.Context) -> None:
-    """Answer hooks from one process that stays, which many jails at once start faster by.
+    """Stay, and answer hooks: many jails at once start faster.
 
-    Ends on SIGTERM, when what has begun is done. A hook that does not find it delivers by itself.
+    Ends on SIGTERM, when what has begun is done. A hook that does not find it, or has other
+    settings, delivers by itself.
 
     Example: colibri hook serve
     """

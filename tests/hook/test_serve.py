@@ -10,19 +10,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from cli import hook_call, hook_serving
+from cli.invocation import Session
 from tests.hook.containers import SHORT_WAY
 from tests.kit.cli import INSTALLED, Cli, Result
 from tests.kit.places import private_directory
 from vault_svc.adapters.locks import FileLocks
 from vault_svc.services.hook import Hook
+from vault_svc.wiring import Services
 
 VALUE = "sk-live-0123456789-of-nobody-else"
 ROOT_OF_OTHERS = "/var/lib/nowhere"
@@ -193,6 +196,47 @@ def test_whoever_has_other_settings_does_it_himself(served, by):
     assert not env_file(served).exists()
 
 
+def adopt(monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
+    """Give this process the settings of a colibri, and none of the suite's own."""
+    for name in [name for name in os.environ if name.startswith("COLIBRI_")]:
+        monkeypatch.delenv(name)
+    for name, value in cli.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+class Said:
+    """A call as the door reads it."""
+
+    def __init__(self, *circumstances: str, words: tuple[str, ...] = ("hook", "oci")) -> None:
+        self.environment = dict(each.split("=", 1) for each in circumstances)
+        self.words = ("colibri", *words)
+        self.stdin = b""
+
+
+def test_who_sees_other_file_systems_or_code_does_it_himself(acme, monkeypatch):
+    adopt(monkeypatch, acme)
+    own = [f"{name}={value}" for name, value in acme.environment.items() if "COLIBRI" in name]
+    here = hook_call.surroundings()
+    assert [each.split("=")[0] for each in here] == ["@code", "@mnt", "@user"]
+    fits = _fits(monkeypatch)
+    assert fits(Said(*own, *here))
+    assert not fits(Said(*own, *here, words=("hook", "oci", "--help")))
+    assert not fits(Said(*own, *here, words=("--config", "/other", "hook", "oci")))
+    assert not fits(Said(*own, *here, "COLIBRI_BATCH_SIZE=2"))
+    for odd in here:
+        assert not fits(Said(*own, *(each for each in here if each != odd), f"{odd}1")), odd
+        assert not fits(Said(*own, *(each for each in here if each != odd))), odd
+
+
+def _fits(monkeypatch: pytest.MonkeyPatch) -> Callable[[Said], bool]:
+    """Return what `hook serve` asks of a call."""
+    asked: list[Callable[[Said], bool]] = []
+    door = SimpleNamespace(serve=lambda fits, _handle: asked.append(fits))
+    monkeypatch.setattr(Services, "hook_door", lambda *_: door)
+    hook_serving.serve(Session(None))
+    return asked[0]
+
+
 def test_settings_are_read_anew_for_each_delivery(served):
     served.config.write_text("max_env_bytes = 5\n")
     answer = call(served, *plain(served))
@@ -264,7 +308,7 @@ class Posted:
     def answer(self, status: int, stdout: bytes, stderr: bytes) -> None:
         os.write(self._writing, b"%d %d " % (status, os.getpid()) + stderr)
 
-    def text(self, seconds: float = 20) -> str:
+    def text(self, seconds: float = 8) -> str:
         assert select.select([self._reading], [], [], seconds)[0]
         return os.read(self._reading, 4096).decode()
 
@@ -272,8 +316,7 @@ class Posted:
 def test_a_source_that_hangs_delays_no_tenant_of_another(acme, monkeypatch):
     """Every jail has a source of its own here, as several deliveries at once would."""
     acme.tenant("zeta", API_KEY=VALUE)
-    for name, value in acme.environment.items():
-        monkeypatch.setenv(name, value)
+    adopt(monkeypatch, acme)
     monkeypatch.setattr(Hook, "source_of", lambda _, spawned: spawned.jail)
     calls = [Posted(acme, "acme"), Posted(acme, "zeta"), Posted(acme, "nobody")]
     jobs = [hook_serving._Job(each) for each in calls]
@@ -525,6 +568,7 @@ main()
         ("peer_uid = lambda _: 12345", 1),
         ("peer_uid = lambda _: __import__('os').geteuid()", 0),
     ],
+    ids=["other", "own"],
 )
 def test_a_caller_who_is_somebody_else_is_not_heard(acme, what, status):
     code = CHANGED.format(what=what)

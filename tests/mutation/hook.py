@@ -9,6 +9,7 @@ OCI = "tests/hook/test_oci.py::"
 FILES = "tests/hook/test_files.py::"
 SPAWN = "tests/spawn/test_spawn.py::"
 QUEUE = "tests/unit/test_queue.py::"
+SERVE = "tests/hook/test_serve.py::"
 LAYER = "tests/attack/test_second_layer.py::"
 
 HOOK = (
@@ -99,5 +100,37 @@ HOOK = (
         "return act()",
         (LAYER + "test_d11_a_careless_writer_is_stopped_by_the_layer_alone",),
         "the layer is around the write itself",
+    ),
+    Mutation(
+        "anybody may call the service",
+        "vault_svc/adapters/door.py",
+        "peer_uid(connection) != os.geteuid() or self._full()",
+        "self._full()",
+        (SERVE + "test_a_caller_who_is_somebody_else_is_not_heard[other]",),
+        "the kernel says who calls, not the directory alone",
+    ),
+    Mutation(
+        "a socket anybody could have put there",
+        "cli/hook_call.py",
+        "if state.st_uid != posix.geteuid() or state.st_mode & 0o077:",
+        "if state.st_uid != posix.geteuid():",
+        (SERVE + "test_a_socket_where_others_could_have_put_it_is_not_asked",),
+        "an impostor would let a jail start without its secrets",
+    ),
+    Mutation(
+        "a jail's source waits for another's",
+        "cli/hook_serving.py",
+        "services.side_by_side(groups, apart)",
+        "[each for group in groups for each in apart(group)]",
+        (SERVE + "test_a_source_that_hangs_delays_no_tenant_of_another",),
+        "one tenant's failure never delays another",
+    ),
+    Mutation(
+        "a call's words are not the whole of it",
+        "cli/hook_serving.py",
+        "_circumstances(call.environment, parsed[0]) == mine",
+        "mine is not None",
+        (SERVE + "test_who_sees_other_file_systems_or_code_does_it_himself",),
+        "a delivery by other settings, or into another mount namespace's tree",
     ),
 )
