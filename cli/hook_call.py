@@ -171,14 +171,22 @@ def _write(descriptor: int, left: bytes) -> None:
 def _become(command: list[str], said: bytes | None) -> None:
     """Replace this process; what was read from stdin is there to be read again."""
     if said is not None:
-        reading, writing = posix.pipe()
-        if posix.fork() == 0:
-            posix.close(reading)
-            _write(writing, said)
-            posix._exit(0)  # noqa: SLF001 - its name in os is the same
-        posix.close(writing)
-        posix.dup2(reading, 0)
+        posix.dup2(_read_again(said), 0)
     try:
         posix.execv(command[0], command)
     except OSError as error:
         _write(2, f"colibri: the hook cannot start '{command[0]}': {error.strerror}\n".encode())
+
+
+def _read_again(said: bytes) -> int:
+    """Return a descriptor to read it from; a process that writes would be a child nobody awaits."""
+    if hasattr(posix, "memfd_create"):
+        made = posix.memfd_create("stdin")
+        _write(made, said)
+        posix.lseek(made, 0, 0)
+        return made
+    reading, writing = posix.pipe()
+    posix.set_blocking(writing, False)  # what does not fit is cut, and then no whole state
+    _write(writing, said)
+    posix.close(writing)
+    return reading
