@@ -455,6 +455,14 @@ class Services:
 
         return HostMemory(self.settings.memory_base, self.settings.memory_bytes)
 
+    def _shown_memory(self, jail: str) -> str:
+        """Return what an engine is to mount for a jail: its row's memory, "" for none."""
+        from vault_svc.domain import delivered
+
+        row = self._registry.by_jail(self.settings.host, jail)
+        root = delivered.memory_of(row) if row else ""
+        return self._memory.shown(root or self._memory.path(jail))
+
     @cached_property
     def _embedded(self) -> EmbeddedSource:
         from vault_svc.adapters.clock import SystemClock
@@ -626,7 +634,7 @@ class Services:
                     settings.engine_timeout_seconds,
                 ),
                 path=settings.engine_path,
-                memory=self._memory.shown,
+                memory=self._shown_memory,
             )
         path = settings.engine_path
         if name == "bastille":
@@ -645,11 +653,11 @@ class Services:
             from vault_svc.adapters.jails import nspawn
 
             given = nspawn.Options(settings.nspawn_template, settings.engine_timeout_seconds)
-            return nspawn.NspawnEngine(given, path=path, memory=self._memory.shown)
+            return nspawn.NspawnEngine(given, path=path, memory=self._shown_memory)
         if name == "bubblewrap":
             from vault_svc.adapters.jails.bubblewrap import BubblewrapEngine
 
-            return BubblewrapEngine(settings.tree_bases, programs=path, memory=self._memory.shown)
+            return BubblewrapEngine(settings.tree_bases, programs=path, memory=self._shown_memory)
         from vault_svc.adapters.jails.directory import DirectoryEngine
 
         return DirectoryEngine(settings.tree_bases)

@@ -28,10 +28,19 @@ MEMORY_ROWS = (
     Mutation(
         "memory of the old jail",
         "vault_svc/services/tenants.py",
-        "    tree = _memory_of(row) or (row.jail_root, row.root_ino)\n",
-        "    tree = None if _memory_of(row) else (row.jail_root, row.root_ino)\n",
+        "        tree = self._memory_of(row) or (row.jail_root, row.root_ino)\n",
+        "        tree = None if self._memory_of(row) else (row.jail_root, row.root_ino)\n",
         (MEMORY + "test_a_tenant_that_moves_leaves_nothing_in_the_memory_of_its_old_jail",),
         "the secret would stay in a jail that is the tenant's no more",
+        root=True,
+    ),
+    Mutation(
+        "memory where the setting says now",
+        "vault_svc/services/context.py",
+        "        return delivered.memory_of(tenant) or self.memory.path(tenant.jail)\n",
+        "        return self.memory.path(tenant.jail)\n",
+        (MEMORY + "test_another_memory_base_does_not_lose_sight_of_what_stands_below_the_old_one",),
+        "a revocation would call gone what the jail still reads",
         root=True,
     ),
 )

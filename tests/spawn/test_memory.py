@@ -27,12 +27,22 @@ def acme(cli: Cli):
     cli.settings["COLIBRI_MEMORY_BYTES"] = str(256 * 1024)
     register(cli, "acme")
     yield cli
-    for each in memory(cli).glob("*"):
+    for each in (*memory(cli).glob("*"), *elsewhere(cli).glob("*")):
         subprocess.run(["umount", str(each)], check=False)
 
 
 def memory(cli: Cli) -> Path:
     return cli.home / "memory"
+
+
+def elsewhere(cli: Cli) -> Path:
+    return cli.home / "elsewhere/memory"
+
+
+def rebase(cli: Cli) -> None:
+    """Change memory_base under the tenants that have memory."""
+    elsewhere(cli).parent.mkdir(mode=0o700)
+    cli.settings["COLIBRI_MEMORY_BASE"] = str(elsewhere(cli))
 
 
 def register(cli: Cli, tenant: str, delivery: str = "tmpfs") -> None:
@@ -51,7 +61,8 @@ def test_an_agent_has_its_secrets_and_no_disk_does(acme):
     assert ran.text.split() == [VALUE, "1000"]
     assert not on_disk(acme)
     (row,) = acme.must("list-tenants", "--json").json["items"]
-    assert (row["delivery"], row["mounts"]) == ("tmpfs", ["/run/colibri"])
+    assert row["delivery"] == "tmpfs"
+    assert row["mounts"] == [f"{memory(acme)}/acme:/run/colibri"]
     before = (memory(acme) / "acme/.env").stat()
     assert acme.must("provision", "acme", "--json").json["result"] == "unchanged"
     assert (memory(acme) / "acme/.env").stat() == before
@@ -118,6 +129,57 @@ def test_a_tenant_that_moves_leaves_nothing_in_the_memory_of_its_old_jail(acme):
     assert [each.name for each in memory(acme).iterdir()] == ["other"]
     acme.must("provision", "acme")
     assert VALUE in (memory(acme) / "other/.env").read_text()
+
+
+def test_another_memory_base_does_not_lose_sight_of_what_stands_below_the_old_one(acme):
+    acme.must("provision", "acme")
+    rebase(acme)
+    acme.must("verify", "acme")
+    acme.must("secret", "set", "acme", "API_KEY", stdin=b"second")
+    assert acme.must("provision", "acme", "--json").json["result"] == "delivered"
+    ran = acme.process("spawn-agent", "acme", "--", "/bin/cat", "/run/colibri/.env").must()
+    assert "second" in ran.text
+    acme.must("revoke", "acme")
+    assert list((memory(acme) / "acme").iterdir()) == []
+    acme.must("offboard", "acme")
+    assert list(memory(acme).iterdir()) == []
+    assert not elsewhere(acme).exists()
+
+
+def test_new_memory_is_made_below_the_new_base(acme):
+    acme.must("provision", "acme")
+    rebase(acme)
+    register(acme, "beta")
+    acme.must("provision", "--all")
+    assert VALUE in (elsewhere(acme) / "beta/.env").read_text()
+    assert VALUE in (memory(acme) / "acme/.env").read_text()
+    ran = acme.process("spawn-agent", "beta", "--", "/bin/sh", "-c", "echo $API_KEY")
+    assert ran.must().text.split() == [VALUE]
+
+
+def test_a_tenant_is_moved_below_the_new_base_by_saying_its_delivery_again(acme):
+    acme.must("provision", "acme")
+    rebase(acme)
+    acme.must("update-tenant", "acme", "--delivery", "tmpfs")
+    assert list(memory(acme).iterdir()) == []
+    told = [line["event"] for line in acme.must("audit", "tail", "--json").json["items"]]
+    assert told[-3:] == ["will_remove", "removed", "tenant_updated"]
+    acme.must("provision", "acme")
+    assert VALUE in (elsewhere(acme) / "acme/.env").read_text()
+    done = acme.must("update-tenant", "acme", "--delivery", "tmpfs")
+    assert "was like that already" in done.stderr
+
+
+def test_below_an_old_base_that_others_may_change_nothing_is_called_gone(acme):
+    acme.must("provision", "acme")
+    rebase(acme)
+    memory(acme).chmod(0o777)
+    assert acme.run("revoke", "acme").error["code"] == "unsafe_base"
+    (row,) = acme.must("list-tenants", "--json").json["items"]
+    assert row["status"] == "suspended"
+    memory(acme).chmod(0o700)
+    acme.must("revoke", "acme")
+    assert list((memory(acme) / "acme").iterdir()) == []
 
 
 def test_a_registration_that_fails_leaves_no_memory(acme):

@@ -42,8 +42,8 @@ class ConfinedDelivery:
     ) -> None:
         """Take absolute paths, the walk (`auto`, `openat2`, `portable`) and the second layer.
 
-        second_layer: `auto` where the host has one, `require` or `off`. memory_base: below it lie
-        the jails' memories, and no jail's tree. Raises `helper_missing` or `helper_untrusted`
+        second_layer: `auto` where the host has one, `require` or `off`. memory_base: below it the
+        jails' memories are made, and no jail's tree. Raises `helper_missing` or `helper_untrusted`
         where no safe walk, or not the required layer, is to be had.
         """
         self._bases = tuple(bases)
@@ -223,7 +223,7 @@ class ConfinedDelivery:
         """Hold a descriptor of the verified root."""
         proven = open_root(
             root.path,
-            bases=self._memory if root.mount else self._bases,
+            bases=(_above(root.path),) if root.mount else self._bases,
             forbidden=self._forbidden,
             ino=root.ino,
             walk=self._walk,
@@ -259,6 +259,11 @@ class ConfinedDelivery:
             moved = True
         if moved:
             raise Refused(Reason.TAMPERED, root.path, detail=_REPLACED)
+
+
+def _above(memory: str) -> str:
+    """Return a memory's base: the row's own, which is proven like any other."""
+    return memory.rpartition("/")[0]
 
 
 def _is_below(path: str, bases: Iterable[tuple[str, ...]]) -> bool:

@@ -26,25 +26,26 @@ class HostMemory:
         self._size = size
 
     def path(self, jail: str) -> str:
-        """Return the host path of a jail's."""
+        """Return the host path that a jail's gets."""
         return f"{self._base}/{names.jail_name(jail)}"
 
-    def shown(self, jail: str) -> str:
-        """Return what an engine is to mount for a jail, "" for one without memory.
+    def shown(self, root: str) -> str:
+        """Return what an engine is to mount for a jail: root, or "" where no memory is there.
 
         Also where the base is not to be trusted: that is told to those whose secrets stand there.
         """
+        base, jail = _parts(root)
         if os.geteuid() != 0:
             return ""
         try:
-            with hostfiles.directory(self._base, _UNSAFE) as base:
-                return self.path(jail) if memory_fs.is_there(base, jail) else ""
+            with hostfiles.directory(base, _UNSAFE) as held:
+                return root if memory_fs.is_there(held, jail) else ""
         except (ColibriError, OSError):
             return ""
 
-    def have(self, jail: str) -> bool:
+    def have(self, root: str) -> bool:
         """Mount it unless it is; say whether it is new. Raises `helper_missing`, `unsafe_base`."""
-        self.path(jail)
+        base, jail = _parts(root)
         if sys.platform != "linux" or os.geteuid() != 0:
             raise ColibriError(
                 "helper_missing",
@@ -52,38 +53,46 @@ class HostMemory:
                 hint="use --delivery file or files",
             )
         try:
-            hostfiles.make_directory(self._base, _UNSAFE, _MODE)
-            with self._locked() as base:
-                return memory_fs.have(base, jail, self._size)
+            hostfiles.make_directory(base, _UNSAFE, _MODE)
+            with _locked(base) as held:
+                return memory_fs.have(held, jail, self._size)
         except OSError as error:
-            raise self._failed(jail, error) from None
+            raise _failed(root, error) from None
 
-    def drop(self, jail: str) -> None:
+    def drop(self, root: str) -> None:
         """Take it away, if it is there."""
-        self.path(jail)
+        base, jail = _parts(root)
         if os.geteuid() != 0:
             return
         try:
-            with self._locked() as base:
-                memory_fs.drop(base, jail)
+            with _locked(base) as held:
+                memory_fs.drop(held, jail)
         except FileNotFoundError:
             return
         except OSError as error:
-            raise self._failed(jail, error) from None
+            raise _failed(root, error) from None
 
-    @contextmanager
-    def _locked(self) -> Iterator[int]:
-        """Hold the base open for one process alone: mounts would be stacked."""
-        with (
-            hostfiles.directory(self._base, _UNSAFE) as base,
-            hostfiles.locked(base, f"'{self._base}'", _LOCK_SECONDS),
-        ):
-            yield base
 
-    def _failed(self, jail: str, error: OSError) -> ColibriError:
-        return ColibriError(
-            "helper_missing",
-            f"the memory of jail '{jail}' in '{printable(self._base)}' cannot be mounted"
-            f" or taken away: {os.strerror(error.errno or 0)}",
-            hint="needs Linux 5.2 and the right to mount; or use --delivery file",
-        )
+def _parts(root: str) -> tuple[str, str]:
+    """Return base and jail of a root; raise `jail_name_refused`."""
+    base, _, jail = root.rpartition("/")
+    return base, names.jail_name(jail)
+
+
+@contextmanager
+def _locked(base: str) -> Iterator[int]:
+    """Hold a base open for one process alone: mounts would be stacked."""
+    with (
+        hostfiles.directory(base, _UNSAFE) as held,
+        hostfiles.locked(held, f"'{base}'", _LOCK_SECONDS),
+    ):
+        yield held
+
+
+def _failed(root: str, error: OSError) -> ColibriError:
+    return ColibriError(
+        "helper_missing",
+        f"the jail's memory '{printable(root)}' cannot be mounted or taken away:"
+        f" {os.strerror(error.errno or 0)}",
+        hint="needs Linux 5.2 and the right to mount; or use --delivery file",
+    )

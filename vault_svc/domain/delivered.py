@@ -40,6 +40,17 @@ def in_memory(delivery: str) -> bool:
     return delivery in {TMPFS, TMPFS_FILES}
 
 
+def shown_at(root: str) -> tuple[str, ...]:
+    """Return a row's `mounts` for a memory file system at the host path root."""
+    return (f"{root}:{MOUNT_POINT}",)
+
+
+def memory_of(tenant: Tenant) -> str:
+    """Return the host path of a row's memory, "" where it has none or does not say."""
+    ends = (mount for mount in tenant.mounts if mount.endswith(f":{MOUNT_POINT}"))
+    return next(ends, "").removesuffix(f":{MOUNT_POINT}")
+
+
 def parts(delivery: str, path: str) -> tuple[str, ...]:
     """Return path's components below what is delivered into: the jail's root, or its memory.
 

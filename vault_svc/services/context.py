@@ -92,23 +92,25 @@ class Context:
         return not isinstance(engine, TellsIds) or engine.shifts(tenant.jail)
 
     def memory_of(self, tenant: Tenant) -> str:
-        """Return where a tenant's memory is mounted; raise `jail_root_mismatch` on another host."""
+        """Return where a tenant's memory is mounted: where it was made, whatever is set by now.
+
+        Raises `jail_root_mismatch` on another host.
+        """
         self._refuse_other_host(tenant)
-        return self.memory.path(tenant.jail)
+        return delivered.memory_of(tenant) or self.memory.path(tenant.jail)
 
     def have_memory(self, tenant: Tenant) -> None:
         """Mount a tenant's memory unless it is, or there is none to be."""
         if delivered.in_memory(tenant.delivery):
-            self._refuse_other_host(tenant)
-            self.memory.have(tenant.jail)
+            self.memory.have(self.memory_of(tenant))
 
     def drop_memory(self, tenant: Tenant) -> None:
         """Take a tenant's memory away, unless its jail is another's by now."""
         if delivered.in_memory(tenant.delivery):
-            self._refuse_other_host(tenant)
+            root = self.memory_of(tenant)
             holder = self.registry.by_jail(tenant.host, tenant.jail)
             if holder is None or holder.tenant_id == tenant.tenant_id:
-                self.memory.drop(tenant.jail)
+                self.memory.drop(root)
 
     def _agreed(self, tenant: Tenant) -> JailRoot:
         self._refuse_other_host(tenant)

@@ -122,7 +122,7 @@ class Tenants:
             collection_id=collection.collection_id or None,
             profile=profile,
             delivery=asked.delivery,
-            mounts=_mounts(asked.delivery),
+            mounts=self._mounts(asked.delivery, jail),
             env_path=env_path,
             owner_uid=owner.uid,
             owner_gid=owner.gid,
@@ -159,7 +159,7 @@ class Tenants:
             )
             self.context.registry.update(changed, expected=row)
             self.context.record(Event.TENANT_UPDATED, tenant_id, **_facts(changed))
-            if _memory_of(before) != _memory_of(changed):
+            if self._memory_of(before) != self._memory_of(changed):
                 self.context.drop_memory(before)
             return changed
 
@@ -178,15 +178,17 @@ class Tenants:
             if env_path is None:
                 env_path = _other_default(row, changed.delivery)
             delivered.parts(changed.delivery, env_path)
-            mounts = _mounts(changed.delivery)
-            changed = replace(changed, env_path=env_path, mounts=mounts)
+            changed = replace(changed, env_path=env_path)
         _refuse_both(changes.collection, no_collection=changes.no_collection)
         if changes.collection is not None or changes.no_collection:
             ref = self._collection(row.source, changes.collection or "", changes.no_collection)
             self._refuse_taken_collection(row.source, ref, but=row.tenant_id)
             collection_id = ref.collection_id or None
             changed = replace(changed, collection=ref.name, collection_id=collection_id)
-        return self._moved(row, changed, changes)
+        changed = self._moved(row, changed, changes)
+        if changed.jail == row.jail and changes.delivery is None:
+            return changed  # its memory stays where it was made
+        return replace(changed, mounts=self._mounts(changed.delivery, changed.jail))
 
     def _moved(self, row: Tenant, changed: Tenant, changes: Changes) -> Tenant:
         """Return the row with the jail that was named, proven, or with none until its next one."""
@@ -204,7 +206,7 @@ class Tenants:
         return changed
 
     def _clear_old_place(self, row: Tenant, changed: Tenant) -> Tenant:
-        moved = _place(row) != _place(changed)
+        moved = self._place(row) != self._place(changed)
         newest = self.context.registry.newest([row.tenant_id]).get(row.tenant_id)
         left = newest.path if isinstance(newest, Receipt) else ""
         if not left and self.context.registry.open_intents([row.tenant_id]):
@@ -216,6 +218,26 @@ class Tenants:
             row = replace(row, jail_root=changed.jail_root, root_ino=changed.root_ino)
         Remover(self.context).take_out(row, left)
         return self.context.registry.tenant(row.tenant_id)
+
+    def _place(self, row: Tenant) -> tuple[object, ...]:
+        """Return what decides where a tenant's secrets stand, and whose they are.
+
+        A directory is its owner's, so another owner's is another one.
+        """
+        owner = row.owner_uid if delivered.is_set(row.delivery) else None
+        tree = self._memory_of(row) or (row.jail_root, row.root_ino)
+        where = (tree, row.delivery, row.env_path, owner)
+        return (*where, row.collection_id)
+
+    def _memory_of(self, row: Tenant) -> str:
+        """Return the memory that a row's secrets stand in, "" for none."""
+        return self.context.memory_of(row) if delivered.in_memory(row.delivery) else ""
+
+    def _mounts(self, delivery: str, jail: str) -> tuple[str, ...]:
+        """Return what a row says of a jail's memory that is made now."""
+        if not delivered.in_memory(delivery):
+            return ()
+        return delivered.shown_at(self.context.memory.path(jail))
 
     def _profile(self, name: str) -> str:
         if name not in dotenv.PROFILES:
@@ -303,13 +325,14 @@ class Tenants:
         if not delivered.in_memory(delivery):
             yield
             return
-        is_new = self.context.memory.have(jail)
+        root = self.context.memory.path(jail)
+        is_new = self.context.memory.have(root)
         try:
             yield
         except ColibriError:
             with suppress(ColibriError):
                 if is_new and not self.context.registry.by_jail(self.context.settings.host, jail):
-                    self.context.memory.drop(jail)
+                    self.context.memory.drop(root)
             raise
 
     @contextmanager
@@ -372,26 +395,6 @@ def _refuse_both(collection: str | None, *, no_collection: bool) -> None:
 
 def _not_there_yet(hint: str) -> ColibriError:
     return ColibriError("usage", "an ephemeral jail is not there yet", hint=hint)
-
-
-def _place(row: Tenant) -> tuple[object, ...]:
-    """Return what decides where a tenant's secrets stand, and whose they are.
-
-    A directory is its owner's, so another owner's is another one.
-    """
-    owner = row.owner_uid if delivered.is_set(row.delivery) else None
-    tree = _memory_of(row) or (row.jail_root, row.root_ino)
-    where = (tree, row.delivery, row.env_path, owner)
-    return (*where, row.collection_id)
-
-
-def _memory_of(row: Tenant) -> str:
-    """Return whose memory a row's secrets stand in, "" for none."""
-    return row.jail if delivered.in_memory(row.delivery) else ""
-
-
-def _mounts(delivery: str) -> tuple[str, ...]:
-    return (delivered.MOUNT_POINT,) if delivered.in_memory(delivery) else ()
 
 
 def _delivery(text: str) -> str:
