@@ -6,6 +6,7 @@ from tests.mutation.runner import Mutation
 
 SEEN = "tests/unit/test_jail_memory.py::"
 MEMORY = "tests/spawn/test_memory.py::"
+DOCTOR = "tests/spawn/test_memory_doctor.py::"
 
 MEMORY_ROWS = (
     Mutation(
@@ -41,6 +42,24 @@ MEMORY_ROWS = (
         "        return self.memory.path(tenant.jail)\n",
         (MEMORY + "test_another_memory_base_does_not_lose_sight_of_what_stands_below_the_old_one",),
         "a revocation would call gone what the jail still reads",
+        root=True,
+    ),
+    Mutation(
+        "doctor trusts the kernel with swap",
+        "vault_svc/hazmat/memory_look.py",
+        '"noswap" not in _options(fd))\n',
+        "False)\n",
+        (DOCTOR + "test_memory_that_swap_could_get_is_a_warning",),
+        "secrets on a disk, and nobody told",
+        root=True,
+    ),
+    Mutation(
+        "doctor takes any mount for memory",
+        "vault_svc/services/doctor_memory.py",
+        '        if found.kind != "memory":\n',
+        "        if False:\n",
+        (DOCTOR + "test_another_kind_of_mount_is_no_memory",),
+        "a disk where memory was promised",
         root=True,
     ),
 )

@@ -10,7 +10,8 @@ from typing import Final
 
 from vault_svc.domain import names
 from vault_svc.errors import ColibriError, printable
-from vault_svc.hazmat import hostfiles, memory_fs
+from vault_svc.hazmat import hostfiles, memory_fs, memory_look
+from vault_svc.ports.memory_roots import MemorySeen
 
 _UNSAFE: Final = "unsafe_base"
 _MODE: Final = 0o700
@@ -24,6 +25,11 @@ class HostMemory:
         """Take the directory, which is made if its parent is there, and how many bytes each has."""
         self._base = base
         self._size = size
+
+    @property
+    def base(self) -> str:
+        """The directory in which new ones are made."""
+        return self._base
 
     def path(self, jail: str) -> str:
         """Return the host path that a jail's gets."""
@@ -58,6 +64,37 @@ class HostMemory:
                 return memory_fs.have(held, jail, self._size)
         except OSError as error:
             raise _failed(root, error) from None
+
+    def is_fit(self, base: str) -> bool:
+        """Say whether a base is there; raise `unsafe_base`."""
+        try:
+            with hostfiles.directory(base, _UNSAFE):
+                return True
+        except FileNotFoundError:
+            return False
+
+    def look(self, root: str) -> MemorySeen:
+        """Return what is mounted there; raise `unsafe_base`."""
+        base, jail = _parts(root)
+        try:
+            with hostfiles.directory(base, _UNSAFE) as held:
+                found = memory_look.look(held, jail)
+        except FileNotFoundError:
+            found = None
+        except OSError as error:
+            raise hostfiles.explain(error, _UNSAFE, root) from error
+        if found is None:
+            return MemorySeen("missing")
+        page = os.sysconf("SC_PAGE_SIZE")
+        whole = found.size == -(-self._size // page) * page
+        return MemorySeen("memory" if found.memory else "other", found.swaps, found.size, whole)
+
+    def swaps(self) -> tuple[str, ...]:
+        """Return what this host swaps to; nothing where it does not tell."""
+        try:
+            return memory_look.swaps_in_use()
+        except OSError:
+            return ()
 
     def drop(self, root: str) -> None:
         """Take it away, if it is there."""

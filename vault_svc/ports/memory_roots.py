@@ -6,7 +6,21 @@ the setting tells only where new ones are made.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySeen:
+    """What is mounted at a root: kind is `memory`, `other` or `missing`.
+
+    swaps: the host may write it to its swap. whole: it has the size that is set.
+    """
+
+    kind: str
+    swaps: bool = False
+    size: int = 0
+    whole: bool = True
 
 
 class MemoryRoots(Protocol):
@@ -21,6 +35,23 @@ class MemoryRoots(Protocol):
 
         Raises `helper_missing` where this host or user cannot, `unsafe_base`.
         """
+        ...
+
+    @property
+    def base(self) -> str:
+        """The directory in which new ones are made."""
+        ...
+
+    def is_fit(self, base: str) -> bool:
+        """Say whether a base is there; raise `unsafe_base`."""
+        ...
+
+    def look(self, root: str) -> MemorySeen:
+        """Return what is mounted there; raise `unsafe_base`."""
+        ...
+
+    def swaps(self) -> tuple[str, ...]:
+        """Return what this host swaps to."""
         ...
 
     def drop(self, root: str) -> None:

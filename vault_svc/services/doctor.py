@@ -9,6 +9,7 @@ from vault_svc.domain.check import Check
 from vault_svc.errors import ColibriError
 from vault_svc.ports.jail_engine import JailEngine
 from vault_svc.services.context import Context
+from vault_svc.services.doctor_memory import MemoryDoctor
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Doctor:
             self._try("embedded store", self._store),
             self._try("confined write", self.walk),
             self._second_layer(),
+            *self._memory(),
             *self._reload(),
             *(_engine(engine) for engine in self.engines()),
             *(
@@ -49,6 +51,13 @@ class Doctor:
         if why:
             return Check("second layer", "warn", f"off: {why}", "descriptors alone confine writes")
         return Check("second layer", "ok", "Landlock: who writes in a jail can write nowhere else")
+
+    def _memory(self) -> list[Check]:
+        try:
+            rows = self.context.registry.tenants(host=self.context.settings.host)
+            return list(MemoryDoctor(self.context).examine(rows))
+        except ColibriError:  # the registry: the line above says so
+            return []
 
     def _reload(self) -> list[Check]:
         reloader = self.context.reloader
