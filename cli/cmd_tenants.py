@@ -16,6 +16,7 @@ from vault_svc.errors import ColibriError
 
 if TYPE_CHECKING:
     from vault_svc.domain.tenant import Tenant
+    from vault_svc.wiring import Services
 
 Id = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's id.")]
 
@@ -125,6 +126,7 @@ def register_tenant(
         raise ColibriError(error.code, error.message, hint=hint, tenant=tenant) from None
     if not services.isolates(row.engine):
         output.say(f"warning: engine '{row.engine}' is a plain tree, it isolates nothing")
+    _warn_unshown(services, row)
     _show("register-tenant", row, json, f"tenant '{row.tenant_id}' is registered")
 
 
@@ -168,7 +170,13 @@ def update_tenant(
     services = session(context).services
     before = services.reader.tenant(tenant)
     row = services.tenants.update(tenant, changes)
+    _warn_unshown(services, row)
     _show("update-tenant", row, json, f"the row of tenant '{tenant}' {_changed(before, row)}")
+
+
+def _warn_unshown(services: Services, row: Tenant) -> None:
+    if found := services.tenants.unshown(row):
+        output.say(f"warning: {found.message} ({found.hint})")
 
 
 def _changed(before: Tenant, row: Tenant) -> str:

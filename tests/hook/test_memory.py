@@ -85,6 +85,28 @@ def test_a_container_that_has_not_mounted_it_does_not_start(podman, memory):
     assert "started" not in ran.stdout
 
 
+def test_a_stopped_container_made_without_it_is_not_called_delivered(podman, memory):
+    podman.cli.must("secret", "set", "acme", "API_KEY", stdin=VALUE.encode())
+    assert podman("create", "--name=acme", engines.IMAGE).returncode == 0
+    podman.cli.must("register-tenant", "acme", "--engine=podman")
+    wanted = f"--mount=type=bind,source={memory}/acme,destination=/run/colibri"
+    told = podman.cli.must("update-tenant", "acme", "--delivery", "tmpfs").stderr
+    assert (told.count("warning:"), wanted in told) == (1, True)
+    for command in ("provision", "verify"):
+        refused = podman.cli.run(command, "acme").error
+        assert (refused["code"], wanted in refused["hint"]) == ("shadowed", True)
+    assert podman.cli.run("provision", "acme", "--dry-run").error["code"] == "shadowed"
+    assert list((memory / "acme").iterdir()) == []
+    podman("rm", "acme")
+    assert podman("create", "--name=acme", wanted, engines.IMAGE).returncode == 0
+    podman.cli.must("provision", "acme")
+    podman.cli.must("verify", "acme")
+    podman("rm", "acme")
+    assert podman("create", "--name=acme", engines.IMAGE).returncode == 0
+    podman.cli.must("revoke", "acme")  # whatever the container was made with
+    assert list((memory / "acme").iterdir()) == []
+
+
 def test_a_spawner_cannot_name_anothers_memory_as_a_root(podman, memory):
     container(podman, memory, "/bin/echo", "started")
     assert podman("create", "--name=beta", engines.IMAGE).returncode == 0

@@ -7,6 +7,7 @@ from tests.mutation.runner import Mutation
 SEEN = "tests/unit/test_jail_memory.py::"
 MEMORY = "tests/spawn/test_memory.py::"
 DOCTOR = "tests/spawn/test_memory_doctor.py::"
+NOT_CALLED = "test_a_stopped_container_made_without_it_is_not_called_delivered"
 
 MEMORY_ROWS = (
     Mutation(
@@ -42,6 +43,15 @@ MEMORY_ROWS = (
         "        return self.memory.path(tenant.jail)\n",
         (MEMORY + "test_another_memory_base_does_not_lose_sight_of_what_stands_below_the_old_one",),
         "a revocation would call gone what the jail still reads",
+        root=True,
+    ),
+    Mutation(
+        "a stopped container's word is not asked for",
+        "vault_svc/services/context.py",
+        "        if root.pid is None and tenant.jail not in self.announced:\n",
+        "        if False:\n",
+        ("tests/hook/test_memory.py::" + NOT_CALLED,),
+        "what the container will never see would count as delivered",
         root=True,
     ),
     Mutation(

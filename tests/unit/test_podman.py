@@ -148,3 +148,33 @@ def test_podman_gets_nothing_of_our_environment(tmp_path, monkeypatch):
     PodmanEngine(Options(containers_conf="/c"), path=f"{tmp_path}:{SYSTEM}").list()
     names = {line.partition("=")[0] for line in (tmp_path / "env").read_text().splitlines()}
     assert names <= {"PATH", "HOME", "CONTAINERS_CONF", "XDG_RUNTIME_DIR", "PWD", "_", "SHLVL"}
+
+
+def mounted(source: str, destination: str = "/run/colibri") -> dict[str, object]:
+    return ACME | {"Mounts": [{"Type": "bind", "Source": source, "Destination": destination}]}
+
+
+def test_memory_that_a_container_was_made_with_is_found_in_its_mounts(podman, tmp_path):
+    root = str(tmp_path / "memory/acme")
+    podman([mounted(root)]).refuse_without_memory("acme", root)
+    (tmp_path / "link").symlink_to(tmp_path / "memory")
+    podman([mounted(str(tmp_path / "link/acme"))]).refuse_without_memory("acme", root)
+    assert all(line.startswith("container inspect") for line in podman.calls())
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        ACME,
+        ACME | {"Mounts": None},
+        mounted("/run/colibri-memory/beta"),
+        mounted("/run/colibri-memory/acme", "/run/colibri2"),
+        ACME | {"Mounts": [{"Type": "tmpfs", "Destination": "/run/colibri"}]},
+    ],
+)
+def test_a_container_made_without_its_memory_is_shadowed_with_what_to_add(podman, found):
+    with pytest.raises(ColibriError) as caught:
+        podman([found]).refuse_without_memory("acme", "/run/colibri-memory/acme")
+    assert caught.value.code == "shadowed"
+    wanted = "--mount=type=bind,source=/run/colibri-memory/acme,destination=/run/colibri"
+    assert wanted in caught.value.hint

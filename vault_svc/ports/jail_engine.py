@@ -75,6 +75,18 @@ class TellsIds(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsMemory(Protocol):
+    """An engine that can say of any jail whether it was made with its memory."""
+
+    def refuse_without_memory(self, name: str, root: str) -> None:
+        """Raise `shadowed` unless the jail gets the host's root where it has its memory.
+
+        Raises `jail_not_found` too.
+        """
+        ...
+
+
 class JailEngine(Protocol):
     """One kind of jail; names are exact, never prefixes or patterns."""
 

@@ -122,7 +122,7 @@ class Batch:
         content = self._render(tenant, resolved)
         if not self._options.dry_run:
             held.have_memory(tenant)
-        root, path = held.agreed_root(tenant), delivered.parts(tenant.delivery, tenant.env_path)
+        root, path = held.shown_root(tenant), delivered.parts(tenant.delivery, tenant.env_path)
         limit = self._context.settings.max_env_bytes
         keys = known.keys | set(resolved.names())
         found = standing.look(held.delivery, tenant, root, tenant.env_path, keys, max_bytes=limit)
@@ -150,7 +150,7 @@ class Batch:
         revision = delivered_revision(self._context, tenant, newest, known.intents)
         if not isinstance(newest, Receipt) or revision != resolved.revision:
             raise ColibriError("busy", "the file was changed meanwhile", hint="run it again")
-        root, path = held.agreed_root(tenant), delivered.parts(tenant.delivery, tenant.env_path)
+        root, path = held.shown_root(tenant), delivered.parts(tenant.delivery, tenant.env_path)
         plan = Plan(Step.NOTHING, tenant.generation, newest.digest, (), announced=True)
         return _Job(known, root, path, b"", plan, revision, newest.keys, started, (), ())
 

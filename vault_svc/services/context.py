@@ -17,7 +17,7 @@ from vault_svc.ports.audit_log import AuditLog
 from vault_svc.ports.clock import Clock
 from vault_svc.ports.credential_store import HostKeys
 from vault_svc.ports.delivery import Delivery, JailRoot
-from vault_svc.ports.jail_engine import HoldsBases, JailEngine, TellsIds
+from vault_svc.ports.jail_engine import HoldsBases, JailEngine, TellsIds, TellsMemory
 from vault_svc.ports.lease_book import LeaseBook, SealedTokens
 from vault_svc.ports.lease_source import LeaseSource
 from vault_svc.ports.locks import TenantLocks
@@ -85,6 +85,23 @@ class Context:
                 raise
             of_tree = JailRoot("")
         return replace(of_tree, path=path, ino=None, mount=delivered.MOUNT_POINT)
+
+    def shown_root(self, tenant: Tenant) -> JailRoot:
+        """Return the agreed root; raise `shadowed` too where a jail at rest will not see it.
+
+        What runs is looked into instead; a spawner that waits must not meet a call of its engine.
+        """
+        root = self.agreed_root(tenant)
+        if root.pid is None and tenant.jail not in self.announced:
+            self.refuse_unshown(tenant)
+        return root
+
+    def refuse_unshown(self, tenant: Tenant) -> None:
+        """Raise `shadowed` where the engine says that a jail was made without its memory."""
+        if delivered.in_memory(tenant.delivery):
+            engine = self.engine(tenant.engine)
+            if isinstance(engine, TellsMemory):
+                engine.refuse_without_memory(tenant.jail, self.memory_of(tenant))
 
     def _shifts(self, tenant: Tenant) -> bool:
         """Say whether only the running jail's own map tells whose a file is there."""

@@ -163,6 +163,14 @@ class Tenants:
                 self.context.drop_memory(before)
             return changed
 
+    def unshown(self, row: Tenant) -> ColibriError | None:
+        """Return what keeps the row's jail from seeing its memory, as its engine made it."""
+        try:
+            self.context.refuse_unshown(row)
+        except ColibriError as error:
+            return error if error.code == "shadowed" else None
+        return None
+
     def _changed(self, row: Tenant, changes: Changes) -> Tenant:
         changed = row
         if changes.owner:

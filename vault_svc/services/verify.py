@@ -70,7 +70,7 @@ class Verifier:
 
     def _inspect(self, row: Tenant, path: str, keys: Collection[str]) -> Found:
         try:
-            root = self.context.agreed_root(row)
+            root = self.context.shown_root(row)
         except ColibriError as error:
             if row.jail_root or error.code != "jail_not_found":
                 raise

@@ -118,7 +118,7 @@ class PodmanEngine:
             )
         marks = (f"--annotation={MARK}={name}", f"--label={MARK}={name}", f"--hostname={name}")
         memory = self._memory(name)
-        mount = [f"--mount=type=bind,source={memory},destination={MOUNT_POINT}"] if memory else []
+        mount = [_memory_mount(memory)] if memory else []
         self._podman.said(
             "create", "--pull=never", f"--name={name}", *marks, *mount, "--", self._options.image
         )
@@ -171,6 +171,21 @@ class PodmanEngine:
         found = self._inspected(name)
         host = found.get("HostConfig") or {}
         return bool(found.get("IDMappings") or host.get("IDMappings") or host.get("UsernsMode"))
+
+    def refuse_without_memory(self, name: str, root: str) -> None:
+        """Raise `shadowed` unless the container was made with root mounted as its memory."""
+        mounts = items_of(self._inspected(name).get("Mounts") or [], "podman")
+        shown = {
+            os.path.realpath(str(each.get("Source")))
+            for each in mounts
+            if each.get("Destination") == MOUNT_POINT
+        }
+        if shown != {root}:
+            raise ColibriError(
+                "shadowed",
+                f"container '{name}' was made without its memory at {MOUNT_POINT}",
+                hint=f"make it anew, with {_memory_mount(root)}; colibri jail create does",
+            )
 
     def pid_of(self, name: str) -> int | None:
         """Return the host's number of the container's first process."""
@@ -253,6 +268,10 @@ class PodmanEngine:
             if each.get("id") == container:
                 return str(field_of(each, "podman", "mountpoint"))
         raise ColibriError("engine_failed", "podman does not say where the container's root is")
+
+
+def _memory_mount(root: str) -> str:
+    return f"--mount=type=bind,source={root},destination={MOUNT_POINT}"
 
 
 def _id(found: dict[str, Any]) -> str:
