@@ -250,16 +250,32 @@ def test_an_ephemeral_jails_memory_goes_with_it(acme):
     assert not (memory(acme) / "gone").exists()
 
 
+def test_a_destroyed_jails_memory_goes_with_it_wherever_it_was_made(acme):
+    acme.must("secret", "set", "gone", "API_KEY", stdin=VALUE.encode())
+    line = ("--ephemeral", "--engine=bubblewrap", "--delivery=tmpfs")
+    acme.must("register-tenant", "gone", *line)
+    acme.must("jail", "create", "gone", "--engine=bubblewrap")
+    rebase(acme)
+    acme.must("jail", "destroy", "gone")
+    assert [each.name for each in memory(acme).iterdir()] == ["acme"]
+
+
 @pytest.mark.parametrize("path", ["/.env", "/run/colibri", "/run/colibri2/.env", "/run/.env"])
 def test_a_path_outside_of_memory_is_refused(acme, path):
     line = ("update-tenant", "acme", "--env-path", path)
     assert acme.run(*line).error["code"] == "bad_path"
 
 
-def test_engines_that_cannot_show_it_say_so(cli):
+@pytest.mark.parametrize(
+    ("engine", "why"), [("directory", "no way to mount"), ("bastille", "whether a jail sees")]
+)
+@pytest.mark.parametrize("delivery", ["tmpfs", "tmpfs-files"])
+def test_engines_that_cannot_show_it_say_so(cli, engine, why, delivery):
     cli.must("secret", "set", "acme", "API_KEY", stdin=b"x")
-    line = ("register-tenant", "acme", "--create-jail", "--tier=scratch", "--delivery=tmpfs")
-    assert cli.run(*line).error["code"] == "usage"
+    line = ("register-tenant", "acme", "--create-jail", "--tier=scratch", f"--engine={engine}")
+    refused = cli.run(*line, f"--delivery={delivery}").error
+    assert (refused["code"], why in refused["message"]) == ("usage", True)
+    assert "--delivery file" in refused["hint"]
     assert cli.must("list-tenants", "--json").json["items"] == []
 
 

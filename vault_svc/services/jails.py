@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from vault_svc.domain import names
 from vault_svc.domain.audit import Event
+from vault_svc.domain.delivered import memory_of
 from vault_svc.domain.receipt import Owner, Receipt
 from vault_svc.domain.tenant import Status, Tenant
 from vault_svc.errors import ColibriError
@@ -91,15 +92,16 @@ class Jails:
                     f"jail '{name}' belongs to tenant '{holder.tenant_id}'",
                     hint=f"colibri offboard {holder.tenant_id}, then destroy it",
                 )
-            return self._destroyed(name, engine)
+            return self._destroyed(name, engine, holder)
 
-    def _destroyed(self, name: str, engine: str | None) -> JailInfo:
+    def _destroyed(self, name: str, engine: str | None, holder: Tenant | None) -> JailInfo:
         info = self.found(name, engine)
         self._refuse_renamed_host(info)
         self.context.record(Event.WILL_DESTROY_JAIL, jail=name, engine=info.engine)
         self.context.engine(info.engine).destroy(name)
         self.context.record(Event.JAIL_DESTROYED, jail=name, engine=info.engine)
-        self.context.memory.drop(name)
+        memory = memory_of(holder) if holder else ""
+        self.context.memory.drop(memory or self.context.memory.path(name))
         return info
 
     def _holds_nothing(self, holder: Tenant) -> bool:
