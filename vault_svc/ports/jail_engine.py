@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from vault_svc.domain.receipt import Owner
+
+NOT_ROOT: Final = "only root can mount one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +21,8 @@ class Capabilities:
     own, to be started and stopped. user_namespace: they may count ids by a map of their own.
     hook: the engine itself calls colibri before a jail's first instruction. hook_only: nobody
     else can deliver, because the host does not see the roots. tmpfs: it can mount a memory file
-    system for what is delivered. pids: a running jail has a first process. proven: it ran here
-    against the real engine (decision 27).
+    system for what is delivered; no_tmpfs says why it cannot. pids: a running jail has a first
+    process. proven: it ran here against the real engine (decision 27).
     """
 
     isolates: bool = True
@@ -30,6 +32,7 @@ class Capabilities:
     hook: bool = False
     hook_only: bool = False
     tmpfs: bool = False
+    no_tmpfs: str = "it has no way to mount one"
     pids: bool = True
     proven: bool = True
 

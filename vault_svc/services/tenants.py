@@ -274,10 +274,11 @@ class Tenants:
         return CollectionRef("", "") if no_collection else held_by.locate(name)
 
     def _refuse_without_memory(self, engine: str, delivery: str) -> None:
-        if delivered.in_memory(delivery) and not self.context.engine(engine).capabilities.tmpfs:
+        can = self.context.engine(engine).capabilities
+        if delivered.in_memory(delivery) and not can.tmpfs:
             raise ColibriError(
                 "usage",
-                f"engine '{engine}' cannot show a jail memory of its own",
+                f"engine '{engine}' cannot show a jail memory of its own: {can.no_tmpfs}",
                 hint="use --delivery file or files, or another engine",
             )
 

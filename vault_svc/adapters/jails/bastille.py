@@ -25,6 +25,9 @@ from vault_svc.ports.jail_engine import Capabilities, JailInfo, Ran
 KINDS: Final = {"thin": (), "thick": ("--thick",), "vnet": ("--vnet",)}
 _CREATE_SECONDS: Final = 900.0
 _MAX_OUTPUT_BYTES: Final = 1 << 20
+# nmount(2), jail(8) and fstab(5) know paths only, and a jail without a first process of its own
+# cannot be asked whether it sees the mount: "delivered" would be a guess.
+_NO_TMPFS: Final = "on FreeBSD nothing tells whether a jail sees what was mounted for it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,9 @@ class BastilleEngine:
     """The jails below Bastille's directory, running or not; thin, thick or VNET."""
 
     name = "bastille"
-    capabilities = Capabilities(starts=True, hook=True, pids=False, proven=False)
+    capabilities = Capabilities(
+        starts=True, hook=True, pids=False, proven=False, no_tmpfs=_NO_TMPFS
+    )
 
     def __init__(self, options: Options, *, path: str = programs.SYSTEM) -> None:
         """Take the operator's options and where programs are looked for."""

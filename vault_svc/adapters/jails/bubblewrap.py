@@ -26,7 +26,7 @@ from vault_svc.hazmat import proc
 from vault_svc.hazmat.attach import attached
 from vault_svc.hazmat.trees import Directory
 from vault_svc.ports.clock import Clock
-from vault_svc.ports.jail_engine import Capabilities, JailInfo, Ran
+from vault_svc.ports.jail_engine import NOT_ROOT, Capabilities, JailInfo, Ran
 
 _PROGRAMS: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _FROM_HOST: Final = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -46,7 +46,7 @@ class BubblewrapEngine:
     """
 
     name = "bubblewrap"
-    capabilities = Capabilities(tmpfs=os.geteuid() == 0)
+    capabilities = Capabilities(tmpfs=os.geteuid() == 0, no_tmpfs=NOT_ROOT)
 
     def __init__(
         self,

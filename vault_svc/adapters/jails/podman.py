@@ -22,7 +22,7 @@ from vault_svc.domain.receipt import Owner
 from vault_svc.errors import ColibriError
 from vault_svc.hazmat import marked
 from vault_svc.hazmat.attach import attached
-from vault_svc.ports.jail_engine import Capabilities, JailInfo, Ran
+from vault_svc.ports.jail_engine import NOT_ROOT, Capabilities, JailInfo, Ran
 
 MARK: Final = "colibri.jail"
 """Annotation and label of the containers colibri makes; hooks.d matches it (decision 8)."""
@@ -89,6 +89,7 @@ class PodmanEngine:
             hook=True,
             hook_only=os.geteuid() != 0,
             tmpfs=os.geteuid() == 0,
+            no_tmpfs=NOT_ROOT,
         )
 
     def unavailable(self) -> str | None:
