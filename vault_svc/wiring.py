@@ -319,7 +319,7 @@ class Services:
             self._context,
             self._engines,
             lambda: f"by {self._walk}",
-            lambda: self._no_second_layer,
+            lambda: (self._second_layer, self._no_second_layer),
             self._unproven(),
         )
 
@@ -446,7 +446,7 @@ class Services:
             memory_base=self.settings.memory_base,
         )
         self._walk = made.walk
-        self._no_second_layer = made.no_second_layer
+        self._second_layer, self._no_second_layer = made.second_layer, made.no_second_layer
         return made
 
     @cached_property

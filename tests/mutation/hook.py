@@ -11,6 +11,7 @@ SPAWN = "tests/spawn/test_spawn.py::"
 QUEUE = "tests/unit/test_queue.py::"
 SERVE = "tests/hook/test_serve.py::"
 LAYER = "tests/attack/test_second_layer.py::"
+CHILD = "tests/attack/test_second_layer_child.py::"
 
 HOOK = (
     Mutation(
@@ -94,9 +95,33 @@ HOOK = (
         "the second layer is on",
     ),
     Mutation(
+        "a child that is not restricted",
+        "vault_svc/hazmat/child.py",
+        "            enter(directory, writing)\n",
+        "",
+        (CHILD + "test_d11_a_careless_writer_is_stopped_by_the_child_alone",),
+        "the second layer is on where a child writes",
+    ),
+    Mutation(
+        "a child that keeps our descriptors",
+        "vault_svc/hazmat/child.py",
+        "            _let_go({directory, writing})\n",
+        "",
+        (CHILD + "test_the_child_holds_its_directory_and_its_answer_and_nothing_else",),
+        "capability mode confines to what is held: the audit log and the registry would be",
+    ),
+    Mutation(
+        "a child left behind",
+        "vault_svc/hazmat/child.py",
+        "    with deferred():\n",
+        "    if True:\n",
+        (CHILD + "test_an_interruption_waits_for_the_child_which_it_does_not_reach",),
+        "a write would end in the middle",
+    ),
+    Mutation(
         "the writer is not guarded",
         "vault_svc/adapters/delivery.py",
-        "return act() if self.no_second_layer else landlock.within(root.fd, act)",
+        "return act() if self.no_second_layer else self._layer.within(root.fd, act)",
         "return act()",
         (LAYER + "test_d11_a_careless_writer_is_stopped_by_the_layer_alone",),
         "the layer is around the write itself",

@@ -14,7 +14,16 @@ from vault_svc.domain import ids
 from vault_svc.domain.ids import IdMap
 from vault_svc.domain.receipt import Found, Owner, Placed
 from vault_svc.errors import ColibriError
-from vault_svc.hazmat import confine, confine_files, confine_walk, ending, landlock, memory_fs
+from vault_svc.hazmat import (
+    confine,
+    confine_files,
+    confine_walk,
+    ending,
+    memory_fs,
+)
+from vault_svc.hazmat import (
+    second_layer as layers,
+)
 from vault_svc.hazmat.confine_error import Reason, Refused
 from vault_svc.hazmat.confine_root import Held, components, holding, open_root, stands, state_at
 from vault_svc.hazmat.confine_walk import Root
@@ -54,13 +63,14 @@ class ConfinedDelivery:
         with spoken():
             self._walk = confine_walk.choose(walk, allow_fallback=allow_walk_fallback)
         self.no_second_layer = "the setting second_layer turns it off"
+        self._layer = layers.choose()
         if second_layer != "off":
-            self.no_second_layer = landlock.unavailable() or ""
+            self.no_second_layer = self._layer.unavailable() or ""
         if second_layer == "require" and self.no_second_layer:
             raise ColibriError(
                 "helper_missing",
                 f"writes in jails cannot be confined twice: {self.no_second_layer}",
-                hint="use Linux 6.2 or newer with Landlock, or second_layer = auto",
+                hint=f"use {self._layer.NEEDS} with {self._layer.NAME}, or second_layer = auto",
             )
 
     @property
@@ -68,9 +78,14 @@ class ConfinedDelivery:
         """The walk in use, for `doctor`."""
         return self._walk.name
 
+    @property
+    def second_layer(self) -> str:
+        """The second layer's name, for `doctor`."""
+        return self._layer.NAME
+
     def _guarded(self, root: Root, act: Callable[[], T]) -> T:
         """Do it where nothing but what lies below root can be changed, if this host can."""
-        return act() if self.no_second_layer else landlock.within(root.fd, act)
+        return act() if self.no_second_layer else self._layer.within(root.fd, act)
 
     @contextlib.contextmanager
     def holding(self) -> Iterator[ConfinedDelivery]:

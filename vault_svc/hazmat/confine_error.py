@@ -59,6 +59,7 @@ class Refused(Exception):  # noqa: N818  a refusal is the expected answer to an 
 
 # FreeBSD's O_RESOLVE_BENEATH answers ENOTCAPABLE, O_NOFOLLOW answers EMLINK (open.2).
 _ENOTCAPABLE: Final = 93
+_ECAPMODE: Final = 94  # what a path of a process in capability mode answers (cap_enter.2)
 _BY_ERRNO: Final = {
     errno.ENOSPC: Reason.NO_SPACE,
     errno.EDQUOT: Reason.NO_SPACE,
@@ -80,6 +81,7 @@ _BY_ERRNO: Final = {
     errno.ENOMEM: Reason.EXHAUSTED,
     errno.EAGAIN: Reason.TAMPERED,
     _ENOTCAPABLE: Reason.ESCAPES,
+    _ECAPMODE: Reason.DENIED,
 }
 
 

@@ -17,6 +17,8 @@ from typing import Any, Final, TypeVar
 
 from vault_svc.hazmat.ending import deferred
 
+NAME = "Landlock"
+NEEDS = "Linux 6.2 or newer"
 # linux/landlock.h; the numbers are the same on every architecture (asm-generic/unistd.h).
 _CREATE, _ADD, _RESTRICT = 444, 445, 446
 _VERSION: Final = 1

@@ -19,7 +19,7 @@ class Doctor:
     context: Context
     engines: Callable[[], Sequence[JailEngine]]
     walk: Callable[[], str]
-    no_second_layer: Callable[[], str]
+    second_layer: Callable[[], tuple[str, str]]
     unproven: Sequence[str]
 
     def examine(self) -> list[Check]:
@@ -47,10 +47,10 @@ class Doctor:
             return Check(name, "fail", error.message, error.hint, error.code)
 
     def _second_layer(self) -> Check:
-        why = self.no_second_layer()
+        name, why = self.second_layer()
         if why:
             return Check("second layer", "warn", f"off: {why}", "descriptors alone confine writes")
-        return Check("second layer", "ok", "Landlock: who writes in a jail can write nowhere else")
+        return Check("second layer", "ok", f"{name}: who writes in a jail can write nowhere else")
 
     def _memory(self) -> list[Check]:
         try:
