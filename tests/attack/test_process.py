@@ -108,7 +108,9 @@ def test_d3_full_file_system_is_no_space_and_keeps_the_old_file(small, staging, 
     if staging == "named":
         monkeypatch.setattr(confine_stage, "_O_TMPFILE", 0)
     _fill(small.arena.outside)
-    assert refused("no_space", small.place, ENV, SECRET * 1000).retryable
+    error = refused("no_space", small.place, ENV, SECRET * 1000)
+    assert error.retryable
+    assert f"'{ENV}'" in error.message
     (small.arena.outside / "filler").unlink()
 
 
@@ -126,7 +128,7 @@ def test_d3_no_inodes_left_is_no_space_and_keeps_the_old_file(small, staging, mo
     except OSError as error:
         assert error.errno == errno.ENOSPC
     assert len(made) < 50
-    refused("no_space", small.place)
+    assert f"'{ENV}'" in refused("no_space", small.place).message
     for path in made:
         path.unlink()
 

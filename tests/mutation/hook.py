@@ -121,7 +121,7 @@ HOOK = (
     Mutation(
         "the writer is not guarded",
         "vault_svc/adapters/delivery.py",
-        "return act() if self.no_second_layer else self._layer.within(root.fd, act)",
+        "return act() if self.no_second_layer else self._layer.within(proven.fd, act)",
         "return act()",
         (LAYER + "test_d11_a_careless_writer_is_stopped_by_the_layer_alone",),
         "the layer is around the write itself",

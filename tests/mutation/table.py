@@ -160,8 +160,8 @@ CONFINEMENT = (
     Mutation(
         "existing object opened at the final name",
         WRITE,
-        "    staged = staging.stage(parent, wanted)\n",
-        "    staged = staging.stage(parent, wanted)\n"
+        "    staged = staging.stage(parent, wanted, shown)\n",
+        "    staged = staging.stage(parent, wanted, shown)\n"
         "    if look(parent, name) is not None:\n"
         "        with open(os.open(name, os.O_WRONLY | os.O_CREAT, dir_fd=parent), 'wb') as old:\n"
         "            old.write(wanted.content)\n",

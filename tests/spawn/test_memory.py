@@ -104,6 +104,7 @@ def test_a_tenant_that_fills_its_memory_fails_alone(acme):
     found = acme.run("provision", "--all", "--json").json["items"]
     told = {each["tenant_id"]: each["error"] and each["error"]["code"] for each in found}
     assert told == {"acme": "no_space", "beta": None}
+    assert "'/run/colibri/.env'" in found[0]["error"]["message"]
     assert VALUE in (memory(acme) / "acme/.env").read_text()
 
 

@@ -375,11 +375,11 @@ def test_a_failure_before_the_first_name_leaves_the_set_and_no_intent(acme, monk
     put(acme, "NEW", "third")
     real, staged = confine_stage.stage, []
 
-    def full(parent, wanted):
+    def full(parent, wanted, shown):
         if staged:
             raise OSError(28, "no space")
         staged.append(wanted)
-        return real(parent, wanted)
+        return real(parent, wanted, shown)
 
     monkeypatch.setattr(confine_stage, "stage", full)
     assert acme.run("provision", "acme").error["code"] == "no_space"

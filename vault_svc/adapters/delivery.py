@@ -83,9 +83,14 @@ class ConfinedDelivery:
         """The second layer's name, for `doctor`."""
         return self._layer.NAME
 
-    def _guarded(self, root: Root, act: Callable[[], T]) -> T:
+    def _guarded(self, root: JailRoot, proven: Root, act: Callable[[], T]) -> T:
         """Do it where nothing but what lies below root can be changed, if this host can."""
-        return act() if self.no_second_layer else self._layer.within(root.fd, act)
+        try:
+            return act() if self.no_second_layer else self._layer.within(proven.fd, act)
+        except Refused as refused:
+            if root.mount:  # paths are told as the jail has them
+                refused.component = f"{root.mount}/{refused.component}".rstrip("/")
+            raise
 
     @contextlib.contextmanager
     def holding(self) -> Iterator[ConfinedDelivery]:
@@ -136,6 +141,7 @@ class ConfinedDelivery:
                 if view is not None:
                     self._sees_parent(view, proven, parts[:-1])
                 placed = self._guarded(
+                    root,
                     proven,
                     lambda: confine.place(
                         proven, parts, content, outside, mode, create_parents=self._create_parents
@@ -166,7 +172,7 @@ class ConfinedDelivery:
         with spoken():
             parts = confine.checked(path)
             with self._proven(root) as (proven, _):
-                kind = self._guarded(proven, lambda: confine.remove(proven, parts))
+                kind = self._guarded(root, proven, lambda: confine.remove(proven, parts))
                 self._still_there(root, proven)
         return kind
 
@@ -209,6 +215,7 @@ class ConfinedDelivery:
                 _sees_own(view, proven, path)
             wanted = confine_files.Set(contents, outside, mode, stale)
             placed = self._guarded(
+                root,
                 proven,
                 lambda: confine_files.place(
                     proven, path, wanted, create_parents=self._create_parents
@@ -229,7 +236,7 @@ class ConfinedDelivery:
     def remove_files(self, root: JailRoot, path: Sequence[str], names: Collection[str]) -> str:
         """Delete names at path, and the directory if nothing else is in it; return the kind."""
         with spoken(), self._proven(root) as (proven, _):
-            kind = self._guarded(proven, lambda: confine_files.remove(proven, path, names))
+            kind = self._guarded(root, proven, lambda: confine_files.remove(proven, path, names))
             self._still_there(root, proven)
         return kind
 

@@ -188,10 +188,10 @@ def check_parent(root: Root, parent: int, owner: Owner, shown: str) -> None:
 
 
 def _place_at(root: Root, parent: int, path: Sequence[str], wanted: staging.Wanted) -> Placed:
-    name = path[-1]
+    name, shown = path[-1], "/".join(path)
     staging.sweep(parent)
     displaceable(parent, name)
-    staged = staging.stage(parent, wanted)
+    staged = staging.stage(parent, wanted, shown)
     published = False
     try:
         displaced = publish(staged, parent, name)
@@ -199,7 +199,7 @@ def _place_at(root: Root, parent: int, path: Sequence[str], wanted: staging.Want
         os.fsync(parent)
         found = _read_back(root, path, staged, wanted)
     except BaseException as error:
-        refused = refusal(error, name) if isinstance(error, OSError) else error
+        refused = refusal(error, shown) if isinstance(error, OSError) else error
         if not (published and is_unseen(refused)):
             staging.discard(staged, parent, name)
         if isinstance(error, OSError):

@@ -257,7 +257,7 @@ def _place_batch(
     named: set[str] = set()
     try:
         for name, wanted in batch.items():
-            staged[name] = staging.stage(inside, wanted)
+            staged[name] = staging.stage(inside, wanted, "/".join((*parts, name)))
         for name, each in staged.items():
             seen.append(confine.publish(each, inside, name))
             named.add(name)

@@ -62,9 +62,9 @@ def temporary_name() -> str:
     return f".colibri-{secrets.token_hex(12)}.tmp"
 
 
-def stage(parent: int, wanted: Wanted) -> Staged:
-    """Make a synced inode as wanted in the directory parent; raise Refused."""
-    staged = _new_inode(parent)
+def stage(parent: int, wanted: Wanted, shown: str) -> Staged:
+    """Make a synced inode as wanted in the directory parent; raise Refused, which names shown."""
+    staged = _new_inode(parent, shown)
     try:
         _prepare(staged.fd, wanted.owner, wanted.mode)
         _check_prepared(staged, wanted.owner, wanted.mode)
@@ -74,12 +74,12 @@ def stage(parent: int, wanted: Wanted) -> Staged:
         discard(staged, parent)
         os.close(staged.fd)
         if isinstance(error, OSError):
-            raise refusal(error, staged.temporary) from None
+            raise refusal(error, shown) from None
         raise
     return staged
 
 
-def _new_inode(parent: int) -> Staged:
+def _new_inode(parent: int, shown: str) -> Staged:
     """Create a nameless inode where the file system can, else one under a random name."""
     name = ""
     try:
@@ -92,7 +92,7 @@ def _new_inode(parent: int) -> Staged:
         if os.fstat(parent).st_nlink == 0:
             detail = "the directory was removed"
             raise Refused(Reason.TAMPERED, detail=detail, err=error.errno or 0) from None
-        raise refusal(error, name) from None
+        raise refusal(error, shown) from None
     status = os.fstat(fd)
     return Staged(fd, status.st_dev, status.st_ino, name)
 
