@@ -11,7 +11,7 @@ from cli.session import Json, parse_owner, session
 from vault_svc.errors import ColibriError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from vault_svc.ports.jail_engine import JailInfo
     from vault_svc.services.jails import Jails
@@ -57,18 +57,34 @@ def create_jail(
 def list_jails(context: typer.Context, json: Json = False) -> None:
     """List the jails of every engine, and whose they are.
 
+    An engine that does not answer is told beside the others' jails, and fails the command.
+
     Example: colibri jail list
     """
     jails = session(context).services.jails
-    infos = jails.list()
+    found = jails.list()
     if json:
         holders = jails.holders()
-        items = (_body(i) | {"tenant": holders.get((i.engine, i.name))} for i in infos)
+        items = (_body(i) | {"tenant": holders.get((i.engine, i.name))} for i in found.jails)
         output.listing("jail-list", items)
-        return
-    whose = _whose(jails)
-    rows = [(i.name, i.engine, _state(i), whose(i), i.root) for i in infos]
-    output.table(("JAIL", "ENGINE", "STATE", "TENANT", "ROOT"), rows, empty="no jails")
+    else:
+        whose = _whose(jails)
+        rows = [(i.name, i.engine, _state(i), whose(i), i.root) for i in found.jails]
+        empty = "no jails" if not found.failed else "no jails of the engines that answered"
+        output.table(("JAIL", "ENGINE", "STATE", "TENANT", "ROOT"), rows, empty=empty)
+    _tell_failed(found.failed)
+
+
+def _tell_failed(failed: Mapping[str, ColibriError]) -> None:
+    """Say which engines did not answer: the first one's failure is the command's."""
+    errors = [
+        output.ReportedError(error.code, f"engine '{name}': {error.message}", hint=error.hint)
+        for name, error in failed.items()
+    ]
+    for error in errors[1:]:
+        output.say(f"warning: {error.line()}")
+    if errors:
+        raise errors[0]
 
 
 def _whose(jails: Jails) -> Callable[[JailInfo], str]:

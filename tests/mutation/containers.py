@@ -9,6 +9,7 @@ BASTILLE = "tests/unit/test_bastille.py::"
 IDS = "tests/unit/test_ids.py::"
 INSIDE = "tests/attack/test_containers.py::"
 JAILS = "vault_svc/adapters/jails/"
+SILENT = "tests/cli/test_silent_engines.py::"
 
 CONTAINERS = (
     Mutation(
@@ -62,5 +63,13 @@ CONTAINERS = (
         (INSIDE + "test_mount_over_the_directory_is_shadowed_and_nothing_is_written",),
         "a file would lie where the jail never sees it",
         root=True,
+    ),
+    Mutation(
+        "a silent engine's jail is overlooked",
+        "vault_svc/services/jails.py",
+        "            if silent not in {info.engine for info in same}:\n",
+        "            if False:\n",
+        (SILENT + "test_beside_a_silent_engine_a_jail_goes_by_its_own_engines_name",),
+        "the wrong one of two jails would be destroyed",
     ),
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, runtime_checkable
 
 from vault_svc.domain.receipt import Owner
+from vault_svc.errors import ColibriError
 
 NOT_ROOT: Final = "only root can mount one"
 
@@ -58,6 +59,15 @@ class Ran:
     status: int
     stdout: bytes = field(repr=False)
     stderr: bytes = field(repr=False)
+
+
+class PartListError(ColibriError):
+    """Not all of an engine's jails could be listed, for this reason; found are the others."""
+
+    def __init__(self, why: ColibriError, found: Sequence[JailInfo]) -> None:
+        """Take what kept the rest away."""
+        super().__init__(why.code, why.message, hint=why.hint, tenant=why.tenant)
+        self.found = tuple(found)
 
 
 @runtime_checkable
@@ -127,7 +137,10 @@ class JailEngine(Protocol):
         ...
 
     def list(self) -> list[JailInfo]:
-        """Return this engine's jails, sorted by name; none where the engine is not installed."""
+        """Return this engine's jails, sorted by name; none where the engine is not installed.
+
+        Raises PartListError where some can be told and others not.
+        """
         ...
 
     def root_of(self, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -13,9 +13,17 @@ from vault_svc.domain.receipt import Owner, Receipt
 from vault_svc.domain.tenant import Status, Tenant
 from vault_svc.errors import ColibriError
 from vault_svc.ports.delivery import JailRoot
-from vault_svc.ports.jail_engine import JailEngine, JailInfo, Ran
+from vault_svc.ports.jail_engine import JailEngine, JailInfo, PartListError, Ran
 from vault_svc.ports.spawning import SpawnRecords
 from vault_svc.services.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Jails by name, and by engine why others of its jails are not among them."""
+
+    jails: Sequence[JailInfo]
+    failed: Mapping[str, ColibriError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +41,9 @@ class Jails:
         self.context.record(Event.JAIL_CREATED, jail=name, engine=engine, root=made.root)
         return made
 
-    def list(self) -> list[JailInfo]:
-        """Return the jails of every engine, by name."""
-        found = [info for engine in self.engines() for info in engine.list()]
-        return sorted(found, key=lambda info: (info.name, info.engine))
+    def list(self) -> Listing:
+        """Return the jails of every engine that answers, and which does not."""
+        return _asked(self.engines())
 
     def holders(self) -> dict[tuple[str, str], str]:
         """Return this host's tenants that are not offboarded, by engine and jail."""
@@ -63,10 +70,24 @@ class Jails:
         return self.found(name, info.engine)
 
     def found(self, name: str, engine: str | None = None) -> JailInfo:
-        """Return the one jail of this exact name; raise `jail_not_found`, or `usage` for two."""
+        """Return the one jail of this exact name; raise `jail_not_found`, or `usage` for two.
+
+        An engine that does not answer may have one too: unless it is named which is meant, its own
+        failure is raised.
+        """
         names.jail_name(name)
-        engines = [self.context.engine(engine)] if engine else self.engines()
-        same = [info for each in engines for info in each.list() if info.name == name]
+        listing = _asked([self.context.engine(engine)] if engine else self.engines())
+        same = [info for info in listing.jails if info.name == name]
+        for silent, error in listing.failed.items():
+            if not same:
+                raise error
+            if silent not in {info.engine for info in same}:
+                raise ColibriError(
+                    error.code,
+                    f"engine '{silent}' did not say whether it has a jail '{name}' too:"
+                    f" {error.message}",
+                    hint=f"name the engine: --engine {same[0].engine}",
+                )
         if not same:
             raise ColibriError(
                 "jail_not_found", f"there is no jail '{name}'", hint="colibri jail list"
@@ -130,6 +151,19 @@ class Jails:
         if holder:
             return Owner(holder.owner_uid, holder.owner_gid)
         return Owner(settings.default_owner_uid, settings.default_owner_gid)
+
+
+def _asked(engines: Sequence[JailEngine]) -> Listing:
+    """Ask every engine; what one does not answer hides no other's answer."""
+    found: list[JailInfo] = []
+    failed: dict[str, ColibriError] = {}
+    for engine in engines:
+        try:
+            found += engine.list()
+        except ColibriError as error:
+            failed[engine.name] = error
+            found += error.found if isinstance(error, PartListError) else ()
+    return Listing(sorted(found, key=lambda info: (info.name, info.engine)), failed)
 
 
 def refuse_in_use(records: SpawnRecords, jail: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from copy import copy as twin
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from vault_svc.errors import ColibriError, printable
 from vault_svc.hazmat import hostfiles, trees
 from vault_svc.hazmat.trees import Directory
 from vault_svc.ports.clock import Clock
-from vault_svc.ports.jail_engine import JailInfo
+from vault_svc.ports.jail_engine import JailInfo, PartListError
 
 _RECORD: Final = "jail.json"
 _ROOT: Final = "root"
@@ -133,17 +133,31 @@ class JailTrees:
                 raise hostfiles.explain(error, "tampered", f"{base}/{name}") from error
 
     def list(self) -> list[JailInfo]:
-        """Return this engine's jails, sorted by name."""
-        found = []
+        """Return this engine's jails, sorted by name; raise PartListError if some are hidden."""
+        found: list[JailInfo] = []
+        failed: list[ColibriError] = []
         for base in self._bases:
-            with self._base(base) as parent:
-                if parent is None:
+            try:
+                found += self._listed(base, failed)
+            except ColibriError as error:  # of no concern to jails that lie elsewhere
+                failed.append(error)
+        found.sort(key=lambda info: (info.name, info.root))
+        if failed:
+            raise PartListError(failed[0], found)
+        return found
+
+    def _listed(self, base: str, failed: MutableSequence[ColibriError]) -> Iterator[JailInfo]:
+        with self._base(base) as parent:
+            if parent is None:
+                return
+            for name in filter(names.is_jail_name, trees.entries(parent)):
+                try:
+                    record = self._record(parent, name)
+                except ColibriError as error:
+                    failed.append(error)
                     continue
-                for name in trees.entries(parent):
-                    record = self._record(parent, name) if names.is_jail_name(name) else None
-                    if record is not None and record.engine == self._engine:
-                        found.append(self._info(base, name))
-        return sorted(found, key=lambda info: (info.name, info.root))
+                if record is not None and record.engine == self._engine:
+                    yield self._info(base, name)
 
     @contextmanager
     def holding(self) -> Iterator[JailTrees]:
