@@ -10,6 +10,7 @@ RECORDED = "tests/vault/test_recordings.py::"
 APART = "tests/vault/test_apart.py::"
 ENVIRONMENT = "tests/vault/test_environment.py::"
 HOSTILE = "tests/vault/test_hostile.py::"
+EXCHANGE = "tests/vault/test_exchange.py::"
 LOGIN = "tests/vault/test_login.py::"
 SOURCE = "tests/vault/test_source.py::"
 WRITER = "tests/vault/test_writer.py::"
@@ -26,8 +27,9 @@ VAULT = (
     Mutation(
         "redirects followed",
         HERE + "wire.py",
-        "        transport = self.session.get_adapter(str(prepared.url))\n",
-        "        prepared._cookies = self.session.cookies\n        transport = self.session\n",
+        "        return transport.exchange(prepared, timeout)\n",
+        "        prepared._cookies = self.session.cookies\n"
+        "        return self.session.send(prepared, stream=True, timeout=timeout)\n",
         (FAULTS + "test_no_redirect_is_followed",),
         "the token would go to whoever the server names",
     ),
@@ -58,11 +60,35 @@ VAULT = (
     ),
     Mutation(
         "a dripping answer waited for",
-        HERE + "bounded.py",
-        "        if time.monotonic() > self.until:\n",
+        HERE + "exchange.py",
+        "        if time.monotonic() > self._until:\n",
         "        if False:\n",
         (HOSTILE + "test_an_answer_that_drips_is_given_up_in_time",),
         "a server could hold a run and its tenants' locks for days",
+    ),
+    Mutation(
+        "a dripping proxy waited for",
+        HERE + "bounded.py",
+        "        if time.monotonic() > self.until:\n",
+        "        if False:\n",
+        (HOSTILE + "test_a_proxy_that_drips_is_given_up_in_time",),
+        "whoever is in between could hold a run and its tenants' locks for days",
+    ),
+    Mutation(
+        "bytes after an answer taken for the next one",
+        HERE + "exchange.py",
+        "        return not self._held\n",
+        "        return True\n",
+        (EXCHANGE + "test_what_follows_an_answer_is_no_answer_to_the_next_request",),
+        "one tenant could be answered with what was another's",
+    ),
+    Mutation(
+        "a request sent with what its parts brought along",
+        HERE + "exchange.py",
+        "    if not all(map(_HEADER.fullmatch, lines)):\n",
+        "    if False:\n",
+        (EXCHANGE + "test_nothing_is_sent_that_would_be_a_second_request",),
+        "a name or token with a line break would ask for something else",
     ),
     Mutation(
         "one broken path speaks for the server",

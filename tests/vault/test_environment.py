@@ -15,6 +15,7 @@ from tests.kit.vault import Double, World
 from tests.kit.vaultwarden.certs import Authority
 from tests.vault import place
 from vault_svc.adapters.sources.vault import wire
+from vault_svc.adapters.sources.vault.client import Client
 from vault_svc.adapters.sources.vault.session import trust
 from vault_svc.domain.secret import SecretValue
 
@@ -131,6 +132,8 @@ def test_only_the_pinned_authority_counts(tmp_path):
         context = trust(right.file.read_text())
         session = wire.session(context, place.options())
         assert session.get(f"{double.url}/v1/sys/health", timeout=5).status_code == 200
+        assert Client(wire.Wire(session, place.options(), double.url), world.place).health()
+        session.close()
         assert len(context.get_ca_certs()) == 1
         assert revealed(resolve_one(place.source(world), world.place.ref("acme"))) == {"A": "1"}
 

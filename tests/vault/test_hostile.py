@@ -24,6 +24,7 @@ from vault_svc.errors import ColibriError
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
 PATIENCE = 0.3
+PLACE = Place("secret", "tenants", 2)
 
 
 @contextmanager
@@ -85,7 +86,22 @@ def test_an_answer_that_drips_is_given_up_in_time(name, tls, tmp_path):
         url = f"http{'s' if tls else ''}://127.0.0.1:{port}"
         before = time.monotonic()
         with pytest.raises(ColibriError) as caught:
-            Client(wire.Wire(session, options, url), Place("secret", "tenants", 2)).health()
+            Client(wire.Wire(session, options, url), PLACE).health()
+        took = time.monotonic() - before
+        session.close()
+    assert caught.value.code == "source_unreachable"
+    assert "in time" in caught.value.line()
+    assert took < PATIENCE + 2
+
+
+@pytest.mark.parametrize("name", DRIPS)
+def test_a_proxy_that_drips_is_given_up_in_time(name):
+    with serving(DRIPS[name], None) as port:
+        options = place.options(timeout_seconds=PATIENCE, proxy=f"http://127.0.0.1:{port}")
+        session = wire.session(trust(""), options)
+        before = time.monotonic()
+        with pytest.raises(ColibriError) as caught:
+            Client(wire.Wire(session, options, "http://127.0.0.1:9"), PLACE).health()
         took = time.monotonic() - before
         session.close()
     assert caught.value.code == "source_unreachable"

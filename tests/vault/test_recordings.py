@@ -21,6 +21,7 @@ from vault_svc.errors import ColibriError
 FILES = sorted(Path(__file__).with_name("recordings").glob("*.json"))
 RECORDED = {file.stem: json.loads(file.read_text()) for file in FILES}
 URL = "https://vault.example.org:8200"
+EXCHANGE = "vault_svc.adapters.sources.vault.bounded.OwnTrust.exchange"
 # Beyond the scenario: a sealed server answers nothing of it.
 APART = {"sealed", "sealed health"}
 
@@ -98,19 +99,25 @@ def client():
     return Client(wire.Wire(session, place.options(), URL, token="t"), Place("MOUNT", "tenants", 2))
 
 
-def replayed(recording: str, name: str, path: str, method: str = "GET") -> None:
-    answer = answers(recording)[name]
-    body = answer["answer"]
-    responses.add(method, f"{URL}/v1/{path}", status=answer["status"],
-                  body="" if body is None else json.dumps(body))  # fmt: skip
+@pytest.fixture
+def replayed():
+    """Answer as recorded, where a request would leave: no socket is opened."""
+    with responses.RequestsMock(False, target=EXCHANGE) as server:
+
+        def add(recording: str, name: str, path: str, method: str = "GET") -> None:
+            answer = answers(recording)[name]
+            body = answer["answer"]
+            server.add(method, f"{URL}/v1/{path}", status=answer["status"],
+                       body="" if body is None else json.dumps(body))  # fmt: skip
+
+        yield add
 
 
 DATA = "MOUNT/data/tenants/acme"
 
 
-@responses.activate
 @pytest.mark.parametrize("recording", RECORDED)
-def test_every_success_is_understood(recording, client):
+def test_every_success_is_understood(recording, client, replayed):
     replayed(recording, "health", "sys/health")
     replayed(recording, "mount", "sys/internal/ui/mounts/MOUNT")
     replayed(recording, "list", "MOUNT/metadata/tenants", "LIST")
@@ -130,7 +137,6 @@ def test_every_success_is_understood(recording, client):
     assert client.lookup()["ttl"] > 0
 
 
-@responses.activate
 @pytest.mark.parametrize("recording", RECORDED)
 @pytest.mark.parametrize(
     ("name", "status", "gone", "word"),
@@ -146,7 +152,9 @@ def test_every_success_is_understood(recording, client):
         ("sealed", 503, False, "sealed"),
     ],
 )
-def test_every_refusal_of_a_read_is_told_apart(recording, client, name, status, gone, word):
+def test_every_refusal_of_a_read_is_told_apart(
+    recording, client, replayed, name, status, gone, word
+):
     replayed(recording, name, DATA)
     with pytest.raises(Refusal) as caught:
         client.read("acme")
@@ -155,9 +163,8 @@ def test_every_refusal_of_a_read_is_told_apart(recording, client, name, status, 
     assert not caught.value.args or "error" not in str(caught.value)
 
 
-@responses.activate
 @pytest.mark.parametrize("recording", RECORDED)
-def test_a_mint_that_gave_something_else_is_refused(recording, client):
+def test_a_mint_that_gave_something_else_is_refused(recording, client, replayed):
     """The recorded token is acme's: whoever asked for another's must not use it."""
     replayed(recording, "mint", "auth/token/create/colibri-tenant", "POST")
     with pytest.raises(ColibriError) as caught:
@@ -166,8 +173,7 @@ def test_a_mint_that_gave_something_else_is_refused(recording, client):
     assert client.mint("acme") == "hidden"
 
 
-@responses.activate
 @pytest.mark.parametrize("recording", RECORDED)
-def test_a_sealed_servers_health_says_so(recording, client):
+def test_a_sealed_servers_health_says_so(recording, client, replayed):
     replayed(recording, "sealed health", "sys/health")
     assert client.health().sealed

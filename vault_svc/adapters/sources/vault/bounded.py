@@ -10,11 +10,17 @@ import math
 import socket
 import ssl
 import time
-from typing import Any
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any, cast
 
+from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from vault_svc.adapters.sources.vault.connections import Connections
+from vault_svc.adapters.sources.vault.exchange import Answer
 
 
 class _Until:
@@ -68,6 +74,7 @@ class OwnTrust(HTTPAdapter):
     def __init__(self, context: ssl.SSLContext, connections: int) -> None:
         """Take the context and how many connections there may be at once."""
         self._context = context
+        self._direct = Connections(context, connections)
         context.sslsocket_class = _Tls
         super().__init__(pool_connections=1, pool_maxsize=connections, pool_block=True)
 
@@ -81,6 +88,17 @@ class OwnTrust(HTTPAdapter):
         made = super().proxy_manager_for(proxy, ssl_context=self._context, **more)
         made.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
         return made
+
+    def exchange(self, request: PreparedRequest, seconds: float) -> AbstractContextManager[Answer]:
+        """Send without a proxy, and without what requests does for each request."""
+        headers = cast("Mapping[str, str]", request.headers)
+        body = cast("bytes | None", request.body)
+        return self._direct.ask(str(request.method), str(request.url), headers, body, seconds)
+
+    def close(self) -> None:
+        """End every connection."""
+        self._direct.close()
+        super().close()
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Insist on the server's certificate; the context knows whose counts."""

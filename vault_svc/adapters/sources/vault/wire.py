@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from json import dumps, loads
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -19,6 +20,7 @@ from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import ReadTimeoutError
 
 from vault_svc.adapters.sources.vault.bounded import OwnTrust
+from vault_svc.adapters.sources.vault.exchange import Answer, BrokenOff
 from vault_svc.adapters.sources.vault.options import Options
 from vault_svc.adapters.sources.vault.refusal import Refusal
 from vault_svc.errors import ColibriError
@@ -28,6 +30,12 @@ _LEAST_ERROR: Final = 300
 _NO_CONTENT: Final = 204
 _MOST_WAIT: Final = 3600.0
 _LONGEST_TOKEN: Final = 8192
+_BROKEN: Final = (
+    BrokenOff,
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+)
+_SLOW: Final = (TimeoutError, requests.exceptions.Timeout)
 _DOWN: Final = "see the runbook vault-sealed.md"
 
 
@@ -107,34 +115,37 @@ class Wire(Adapter):  # type: ignore[misc]
         return _document(status, body)
 
     def _ask(self, prepared: requests.PreparedRequest) -> tuple[int, float, bytes]:
-        """Send by the transport alone: redirects, cookies and the like are a session's."""
-        transport = self.session.get_adapter(str(prepared.url))
         try:
-            with transport.send(
-                prepared,
-                stream=True,
-                timeout=self._options.timeout_seconds,
-                proxies=self.session.proxies,
-            ) as answer:
-                retry_after = _seconds(answer.headers.get("Retry-After", ""))
+            with self._sent(prepared) as answer:
+                retry_after = _seconds(answer.headers.get("retry-after", ""))
                 return answer.status_code, retry_after, self._body(answer)
-        except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
+        except _BROKEN:
             raise incomplete("the server's answer broke off") from None
-        except requests.exceptions.SSLError:
+        except (ssl.SSLError, requests.exceptions.SSLError):
             raise ColibriError(
                 "server_mismatch",
                 "the server's certificate is not trusted, or for another name",
                 hint="check --server and --ca-file of the login; nothing was sent",
             ) from None
         except (requests.exceptions.RequestException, OSError) as error:
-            slow = isinstance(error, requests.exceptions.Timeout) or _timed_out(error)
+            slow = isinstance(error, _SLOW) or _timed_out(error)
             why = "did not answer in time" if slow else "does not answer"
             raise ColibriError("source_unreachable", f"the server {why}", hint=_DOWN) from None
 
-    def _body(self, answer: requests.Response) -> bytes:
+    def _sent(
+        self, prepared: requests.PreparedRequest
+    ) -> AbstractContextManager[Answer | requests.Response]:
+        """Send by the transport alone: redirects, cookies and the like are a session's."""
+        transport: OwnTrust = self.session.get_adapter(str(prepared.url))
+        timeout, proxies = self._options.timeout_seconds, self.session.proxies
+        if proxies:
+            return transport.send(prepared, stream=True, timeout=timeout, proxies=proxies)
+        return transport.exchange(prepared, timeout)
+
+    def _body(self, answer: Answer | requests.Response) -> bytes:
         parts: list[bytes] = []
         size = 0
-        if answer.headers.get("Content-Encoding", "identity") != "identity":
+        if answer.headers.get("content-encoding", "identity") != "identity":
             # It would be unpacked before it could be measured, and was not asked for.
             raise incomplete("the server's answer is packed")
         for part in answer.iter_content(_CHUNK):
