@@ -1,8 +1,4 @@
-"""Connections on which one answer, from its first byte to its last, has to arrive in time.
-
-A socket's own timeout starts anew with every byte: a server that drips would hold a run, and the
-locks of its tenants, for days.
-"""
+"""A session's transport: bounded connections by one context, and requests' own through a proxy."""
 
 from __future__ import annotations
 
@@ -21,37 +17,15 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from vault_svc.adapters.sources.vault.connections import Connections
 from vault_svc.adapters.sources.vault.exchange import Answer
-
-
-class _Until:
-    """A socket that reads nothing more after a moment of the monotonic clock."""
-
-    until = math.inf
-
-    def recv_into(self, *args: Any, **more: Any) -> int:
-        if time.monotonic() > self.until:
-            raise TimeoutError("the answer takes too long")
-        return super().recv_into(*args, **more)  # type: ignore[misc, no-any-return]
-
-
-class _Plain(_Until, socket.socket):
-    """Plain text, for this very host and for what a proxy says before TLS."""
-
-
-class _Tls(_Until, ssl.SSLSocket):
-    """TLS, by the one context of a session."""
+from vault_svc.adapters.sources.vault.timed import Tls, Until, plain
 
 
 class _Timed(HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        made = super()._new_conn()
-        bounded = _Plain(made.family, made.type, made.proto, fileno=made.detach())
-        bounded.settimeout(self.timeout)
-        bounded.until = time.monotonic() + (self.timeout or math.inf)
-        return bounded
+        return plain(super()._new_conn(), self.timeout)
 
     def getresponse(self) -> Any:
-        if isinstance(self.sock, _Until):
+        if isinstance(self.sock, Until):
             self.sock.until = time.monotonic() + (self.timeout or math.inf)
         return super().getresponse()
 
@@ -75,7 +49,7 @@ class OwnTrust(HTTPAdapter):
         """Take the context and how many connections there may be at once."""
         self._context = context
         self._direct = Connections(context, connections)
-        context.sslsocket_class = _Tls
+        context.sslsocket_class = Tls
         super().__init__(pool_connections=1, pool_maxsize=connections, pool_block=True)
 
     def init_poolmanager(self, *args: Any, **more: Any) -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from queue import Empty, LifoQueue
 from typing import Final
 from urllib.parse import urlsplit
 
-from vault_svc.adapters.sources.vault.exchange import Answer, Channel, formed
+from vault_svc.adapters.sources.vault.exchange import Answer, Channel
 
-_IDLE_SECONDS: Final = 1.0
 _PORTS: Final = {"https": 443, "http": 80}
 
 
@@ -23,7 +20,7 @@ class Connections:
     def __init__(self, context: ssl.SSLContext, most: int) -> None:
         """Open nothing yet."""
         self._context = context
-        self._slots: LifoQueue[Channel | None] = LifoQueue()
+        self._slots: LifoQueue[tuple[str, Channel] | None] = LifoQueue()
         for _ in range(most):
             self._slots.put(None)
 
@@ -36,21 +33,19 @@ class Connections:
         Raises OSError (ssl.SSLError and TimeoutError among them), and BrokenOff for the body.
         """
         origin, target = _cut(url)
-        host = origin.partition("://")[2]
-        request = formed(method, target, host, headers, body)
-        channel, answer = self._slots.get(), None
+        found, answer = self._slots.get(), None
         try:
-            if channel and (channel.origin != origin or not channel.is_alive(_IDLE_SECONDS)):
-                channel.close()
-                channel = None
-            channel = channel or self._opened(origin, seconds)
-            answer = channel.ask(request, time.monotonic() + seconds)
+            if found and (found[0] != origin or not found[1].is_alive()):
+                found[1].close()
+                found = None
+            found = found or (origin, self._opened(origin, seconds))
+            answer = found[1].ask(method, target, headers, body)
             yield answer
         finally:
-            if channel and not (answer and answer.leaves_free()):
-                channel.close()
-                channel = None
-            self._slots.put(channel)
+            if found and not (answer and answer.leaves_free()):
+                found[1].close()
+                found = None
+            self._slots.put(found)
 
     def close(self) -> None:
         """End every connection that nobody uses now."""
@@ -58,24 +53,22 @@ class Connections:
         with suppress(Empty):
             while True:
                 idle.append(self._slots.get_nowait())
-        for channel in idle:
-            if channel:
-                channel.close()
+        for found in idle:
+            if found:
+                found[1].close()
             self._slots.put(None)
 
     def _opened(self, origin: str, seconds: float) -> Channel:
         parts = urlsplit(origin)
-        host = (parts.hostname or "").rstrip(".")
+        context = self._context if parts.scheme == "https" else None
         port = parts.port or _PORTS[parts.scheme]
-        sock = socket.create_connection((host, port), seconds)
+        made = Channel(parts.hostname or "", port, seconds, context)
         try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if parts.scheme == "https":
-                sock = self._context.wrap_socket(sock, server_hostname=host)
-            return Channel(sock, origin)
+            made.connect()
         except BaseException:
-            sock.close()
+            made.close()
             raise
+        return made
 
 
 def _cut(url: str) -> tuple[str, str]:
