@@ -97,13 +97,23 @@ def test_failing_memory_repeats_no_secret(cli, monkeypatch, port, member):
     def counts_as_we_do(self, name):  # an adapter is known by these parameters
         return False
 
+    def has_it(self, name, root):
+        return None
+
     monkeypatch.setattr(PodmanEngine, "list", lambda _: [JailInfo("acme", "", "podman", False)])
     monkeypatch.setattr(PodmanEngine, "root_of", stopped)
     monkeypatch.setattr(PodmanEngine, "shifts", counts_as_we_do)
+    monkeypatch.setattr(PodmanEngine, "refuse_without_memory", has_it)
     cli.settings["COLIBRI_MEMORY_BASE"] = str(cli.home / "memory")
     cli.must("secret", "set", "acme", "API_KEY", stdin=b"static")
     cli.must("register-tenant", "acme", "--engine=podman", "--delivery=tmpfs")
-    calls = [("provision", "acme"), ("revoke", "acme"), ("offboard", "acme")]
+    calls = [
+        ("doctor",),
+        ("update-tenant", "acme", "--delivery", "tmpfs-files"),
+        ("provision", "acme"),
+        ("revoke", "acme"),
+        ("offboard", "acme"),
+    ]
     try:
         assert forced(cli, monkeypatch, (port, member), calls)
     finally:

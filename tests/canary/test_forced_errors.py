@@ -150,6 +150,7 @@ ELSEWHERE = {
     "memory": {
         *(f"MemoryRoots.{each}" for each in members(ports()["MemoryRoots"])),
         "TellsIds.shifts",
+        "TellsMemory.refuse_without_memory",
     },
 }
 HERE = [step for step in STEPS if not any(".".join(step) in each for each in ELSEWHERE.values())]
