@@ -18,10 +18,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.attack.test_second_layer_child import child_writes
 from tests.kit import arena as kit
 from tests.kit import naive, race
 from tests.kit.attackers import Attacker
 from tests.kit.oracle import Guard, Watch
+from vault_svc.adapters.delivery import ConfinedDelivery
 from vault_svc.hazmat import confine, openat2
 from vault_svc.hazmat.confine_walk import Root
 
@@ -51,6 +53,7 @@ ATTEMPTS = {
     "b18": 6_000,
     "b19": 3_000,
     "full": 1_500,
+    "child": 250,
 }
 
 
@@ -735,6 +738,30 @@ def test_race_full_adapter_walks_from_slash_and_never_escapes(ground, guard, rep
         fast=True,
     )
     report(raced, ATTEMPTS["full"])
+
+
+@pytest.mark.parametrize("walk", ["portable"], indirect=True)
+@pytest.mark.parametrize("ground", ["disk"], indirect=True)
+def test_race_full_in_a_child_that_holds_the_root_alone_never_escapes(
+    ground, guard, report, monkeypatch
+):
+    """The same where a child writes, as on FreeBSD; the kernel's part is a stand-in's."""
+    arena = ground.arena
+    child_writes(monkeypatch, arena.state)
+    layered = ConfinedDelivery(
+        [str(arena.base)], state_dir=str(arena.state), walk="portable", second_layer="require"
+    )
+    jail = kit.Attack(arena, "portable").jail
+    raced = race.Race(
+        arena,
+        [_exchange(PARENT)],
+        lambda number: layered.place(jail, ENV, ground.content(number), arena.owner),
+        ground.naively(naive.no_follow),
+        guard,
+        {"path_not_plain", "tampered", "path_missing"},
+        fast=True,
+    )
+    report(raced, ATTEMPTS["child"])
 
 
 def test_planned_attempts_are_enough_for_ci():

@@ -60,12 +60,7 @@ def place():
 @pytest.fixture
 def within(place, monkeypatch):
     """Act as the layer does, in the jail's root."""
-    if not REAL:
-        if why := landlock.unavailable():
-            pytest.skip(f"Landlock: {why}")
-        _without_proc(monkeypatch)
-        monkeypatch.setattr(capsicum, "enter", _stand_in(place / "empty"))
-    monkeypatch.setattr(second_layer, "choose", lambda: LAYER)
+    child_writes(monkeypatch, place / "empty")
 
     def acted(act, *, seconds: float = 60):
         fd = os.open(place / "jails/acme/root", confine_walk.SEARCH)
@@ -75,6 +70,16 @@ def within(place, monkeypatch):
             os.close(fd)
 
     return acted
+
+
+def child_writes(monkeypatch, empty: Path) -> None:
+    """Have deliveries write in a child, as FreeBSD's do; empty is a directory without anything."""
+    if not REAL:
+        if why := landlock.unavailable():
+            pytest.skip(f"Landlock: {why}")
+        _without_proc(monkeypatch)
+        monkeypatch.setattr(capsicum, "enter", _stand_in(empty))
+    monkeypatch.setattr(second_layer, "choose", lambda: LAYER)
 
 
 LAYER = SimpleNamespace(NAME="Capsicum", NEEDS="", unavailable=lambda: None, within=capsicum.within)
