@@ -1,8 +1,9 @@
 """The hook as engines start it: `python -I -S hook_start.py DIRECTORY SECONDS COLIBRI WORD...`.
 
 If `colibri hook serve` is there it delivers, and its answer is passed on; else this becomes the
-command that stands after SECONDS. Only what is built into the interpreter is imported: a jail waits
-for each import, and those of a delivery take ten times as long as this.
+command that stands after SECONDS, which has one second if the service took the call and let it lie.
+Only what is built into the interpreter is imported: a jail waits for each import, and those of a
+delivery take ten times as long as this.
 """
 
 from __future__ import annotations
@@ -16,27 +17,37 @@ SOCKET = "serve.sock"
 MOST = 1 << 20
 """Bytes of stdin: one more is passed on, and refused there."""
 
-_SPACES = ("mnt", "user")
+_SPACES = ("mnt", "user", "pid")
 _TAKEN = b"+"
 _SIZES, _LONGEST = 3, 40
 _PATIENCE = 5.0
 """Seconds in which a service that is alive has taken a call."""
 _GRACE = 4.0
 """Seconds that its own limit is given more than ours."""
+_MOST_SECONDS = 1e6
+"""Seconds: the kernel's waits take no more than three weeks."""
+_LAST = {b"COLIBRI_HOOK_TIMEOUT_SECONDS": b"1"}
+"""For the command, where all of the time has gone by: the engine waits a little longer than we."""
 
 
 def main(arguments: list[str]) -> int:
     """Return the exit status of whoever delivered."""
     directory, seconds, *command = arguments
-    until = time.monotonic() + float(seconds) + _GRACE
+    limit = float(seconds) + _GRACE
+    changed: dict[bytes, bytes] = {}
+    reads = _reads(command)
     try:
-        said = _stdin(until) if "oci" in command else None
-        answer = _asked(directory, command, said or b"", until)
+        said = _stdin(time.monotonic() + limit) if reads else None
     except TimeoutError:
         _write(2, f"colibri: hook_timeout: no answer within {seconds} seconds\n".encode())
         return 10
+    try:
+        lost = reads and said is None
+        answer = None if lost else _asked(directory, command, said or b"", limit)
+    except TimeoutError:
+        answer, changed = None, _LAST
     if answer is None:
-        _become(command, said)
+        _become(command, said, changed)
         return 1
     status, stdout, stderr = answer
     _write(2, stderr)
@@ -44,39 +55,54 @@ def main(arguments: list[str]) -> int:
     return status
 
 
-def _stdin(until: float) -> bytes:
+def _reads(command: list[str]) -> bool:
+    """Say whether it is the form that reads stdin; a jail may have its name."""
+    words = command[3:] if command[1:2] == ["--config"] else command[1:]
+    return words[:2] == ["hook", "oci"]
+
+
+def _stdin(until: float) -> bytes | None:
+    """Return what stands on stdin; None for a terminal or nothing at all: the command has words."""
     said = b""
-    while len(said) <= MOST:
-        if not select.select([0], [], [], _left(until))[0]:
-            raise TimeoutError
-        chunk = posix.read(0, MOST)
-        if not chunk:
-            break
-        said += chunk
+    try:
+        if posix.isatty(0):
+            return None
+        while len(said) <= MOST and (chunk := _chunk(until)):
+            said += chunk
+    except TimeoutError:
+        raise
+    except OSError:
+        return None
     return said
 
 
+def _chunk(until: float) -> bytes:
+    if not select.select([0], [], [], _left(until))[0]:
+        raise TimeoutError
+    return posix.read(0, MOST)
+
+
 def _left(until: float) -> float:
-    return max(until - time.monotonic(), 0.001)
+    return min(max(until - time.monotonic(), 0.001), _MOST_SECONDS)
 
 
 def _asked(
-    directory: str, command: list[str], said: bytes, until: float
+    directory: str, command: list[str], said: bytes, limit: float
 ) -> tuple[int, bytes, bytes] | None:
     """Return what the service answers; None where there is none, or it leaves the work to us.
 
-    Raises TimeoutError for one that took the call and never answered.
+    Raises TimeoutError for one that took the call and did not answer within limit.
     """
     taken = False
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
+        connection.settimeout(_PATIENCE)  # first: where the queue is full, even to connect waits
         if not _connected(connection, directory):
             return None
         head = "\0".join([*_circumstances(), "", *command]).encode("utf-8", "surrogateescape")
-        connection.settimeout(_PATIENCE)
         _send(connection, b"%d %d\n%b%b" % (len(head), len(said), head, said))
         taken = connection.recv(1) == _TAKEN
-        return _answer(connection, until) if taken else None
+        return _answer(connection, time.monotonic() + limit) if taken else None
     except TimeoutError:
         if taken:
             raise
@@ -121,13 +147,13 @@ def _circumstances() -> list[str]:
 
 
 def surroundings() -> list[str]:
-    """Return which code this is, and which file systems and users it sees.
+    """Return which code this is, and which file systems, users and processes it sees.
 
     A service still runs the code it began with when colibri is installed anew; the hook of a
     rootless engine sees what others do not.
     """
-    state = posix.stat(__file__)
-    found = [f"@code={state.st_ino}.{state.st_mtime_ns}"]
+    code, root = posix.stat(__file__), posix.stat("/")
+    found = [f"@code={code.st_ino}.{code.st_mtime_ns}", f"@root={root.st_dev}.{root.st_ino}"]
     try:
         return found + [f"@{kind}={posix.readlink(f'/proc/self/ns/{kind}')}" for kind in _SPACES]
     except OSError:  # not Linux
@@ -168,12 +194,12 @@ def _write(descriptor: int, left: bytes) -> None:
         pass
 
 
-def _become(command: list[str], said: bytes | None) -> None:
+def _become(command: list[str], said: bytes | None, changed: dict[bytes, bytes]) -> None:
     """Replace this process; what was read from stdin is there to be read again."""
     if said is not None:
         posix.dup2(_read_again(said), 0)
     try:
-        posix.execv(command[0], command)
+        posix.execve(command[0], command, posix.environ | changed)
     except OSError as error:
         _write(2, f"colibri: the hook cannot start '{command[0]}': {error.strerror}\n".encode())
 

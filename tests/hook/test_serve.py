@@ -12,9 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -217,7 +218,7 @@ def test_who_sees_other_file_systems_or_code_does_it_himself(acme, monkeypatch):
     adopt(monkeypatch, acme)
     own = [f"{name}={value}" for name, value in acme.environment.items() if "COLIBRI" in name]
     here = hook_call.surroundings()
-    assert [each.split("=")[0] for each in here] == ["@code", "@mnt", "@user"]
+    assert [each.split("=")[0] for each in here] == ["@code", "@root", "@mnt", "@user", "@pid"]
     fits = _fits(monkeypatch)
     assert fits(Said(*own, *here))
     assert not fits(Said(*own, *here, words=("hook", "oci", "--help")))
@@ -483,28 +484,87 @@ def test_an_answer_that_broke_off_or_is_none_is_as_if_nobody_served(acme, answer
     assert call(acme, *plain(acme)).must().stderr.endswith("delivered, generation 1\n")
 
 
-def test_one_that_takes_a_call_and_says_nothing_more_is_a_timeout(acme, monkeypatch, capfd):
-    (acme.state / "hooks").mkdir(mode=0o700)
+def _silent(cli: Cli) -> socket.socket:
+    """Listen where the service would, and accept nobody."""
+    (cli.state / "hooks").mkdir(mode=0o700, exist_ok=True)
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(acme.state / "hooks/serve.sock"))
-    listener.listen()
-    monkeypatch.setattr(hook_call, "_GRACE", 0.0)
+    listener.bind(str(cli.state / "hooks/serve.sock"))
+    listener.listen(0)
+    return listener
+
+
+def test_one_that_takes_nobody_is_not_waited_for(acme, monkeypatch, capfd):
+    listener = _silent(acme)
     monkeypatch.setattr(hook_call, "_PATIENCE", 0.2)
-    line = [str(acme.state / "hooks"), "0.5", "/nowhere/colibri", "hook", *plain(acme)]
-    assert hook_call.main(line) == 1  # nobody took it, so it was to be done by ourselves
+    line = [str(acme.state / "hooks"), "60", "/nowhere/colibri", "hook", *plain(acme)]
+    assert hook_call.main(line) == 1
     assert "cannot start '/nowhere/colibri'" in capfd.readouterr().err
+    listener.close()
 
-    def take() -> None:
-        for _ in range(2):  # the first one is the call above, which has gone
-            connection, _ = listener.accept()
-            with suppress(OSError):
-                connection.sendall(b"+")
-        connection.recv(1 << 16)
-        time.sleep(5)
 
-    threading.Thread(target=take, daemon=True).start()
-    assert hook_call.main(line) == 10
-    assert capfd.readouterr().err == "colibri: hook_timeout: no answer within 0.5 seconds\n"
+def test_one_whose_queue_is_full_is_not_waited_for_either(acme):
+    """Callers who have gone stay in the queue of a service that was stopped."""
+    listener = _silent(acme)
+    with suppress(BlockingIOError):
+        while True:
+            gone = socket.socket(socket.AF_UNIX)
+            gone.setblocking(False)
+            gone.connect(str(acme.state / "hooks/serve.sock"))
+            gone.close()
+    assert call(acme, *plain(acme)).must().stderr.endswith("delivered, generation 1\n")
+    listener.close()
+
+
+GIVEN_UP = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from cli import hook_call
+hook_call._GRACE = 0.0
+sys.exit(hook_call.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--on-provision-failure=continue", "--json")])
+def test_one_that_takes_a_call_and_lets_it_lie_leaves_a_second_to_do_it(acme, options):
+    listener = _silent(acme)
+    words = ["hook", *plain(acme, *options)]
+    way = [sys.executable, "-c", GIVEN_UP, str(Path(__file__).parents[2])]
+    line = [*way, str(acme.state / "hooks"), "0.3", str(INSTALLED), *words]
+    with (
+        _held(acme) if options else nullcontext(),
+        subprocess.Popen(
+            line, env=acme.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as caller,
+    ):
+        taken, _ = listener.accept()
+        taken.sendall(b"+")
+        out, err = caller.communicate(timeout=30)
+    assert caller.returncode == 0
+    if options:
+        assert json.loads(out)["error"]["code"] == "hook_timeout"
+        assert events(acme)[-1] == "started_regardless"
+    else:
+        assert err.endswith(b"delivered, generation 1\n")
+    listener.close()
+
+
+def _started(cli: Cli, colibri: str, *words: str, **how: Any) -> subprocess.Popen[bytes]:
+    way = [sys.executable, "-I", "-S", str(SHORT_WAY), str(cli.state / "hooks"), "60"]
+    line = ["sh", "-c", how.pop("sh", 'exec "$@"'), "sh", *way, colibri, "hook", *words]
+    return subprocess.Popen(line, env=cli.environment, stderr=subprocess.PIPE, **how)
+
+
+def test_a_jail_that_is_called_as_a_form_is_not_asked_for_a_state(acme):
+    acme.tenant("oci", API_KEY=VALUE)
+    line = ("run", "--jail", "oci", "--root", root(acme, "oci"))
+    with acme.serving(), _started(acme, "/nowhere", *line, stdin=subprocess.PIPE) as caller:
+        assert caller.wait(timeout=20) == 0  # though nobody closed its stdin
+
+
+def test_a_closed_stdin_is_the_command_s_own_words(served):
+    with _started(served, str(INSTALLED), "oci", sh='exec "$@" <&-') as caller:
+        assert b"usage: no OCI state on stdin" in caller.communicate(timeout=30)[1]
+        assert caller.returncode == 2
 
 
 def connected(cli: Cli, said: bytes, *, whole: bool = True) -> socket.socket:
