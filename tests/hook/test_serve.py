@@ -337,6 +337,20 @@ def test_a_source_that_hangs_delays_no_tenant_of_another(acme, monkeypatch):
 ZETA = "colibri: jail 'zeta' may start: tenant 'zeta' delivered, generation 1\n"
 
 
+def test_one_that_waits_for_a_lock_delays_nobody_of_its_own_batch(acme, monkeypatch):
+    acme.tenant("zeta", API_KEY=VALUE)
+    adopt(monkeypatch, acme)
+    calls = [Posted(acme, "acme"), Posted(acme, "zeta")]
+    jobs = [hook_serving._Job(each) for each in calls]
+    with ThreadPoolExecutor(1) as pool:
+        with _held(acme):
+            answered = pool.submit(hook_serving._answer, None, jobs, late=False)
+            assert calls[1].text().endswith(ZETA)
+            assert not answered.done()
+        assert calls[0].text().endswith(ZETA.replace("zeta", "acme"))
+        answered.result(timeout=30)
+
+
 def test_one_that_hangs_starts_regardless_where_that_was_asked_for(acme):
     acme.settings["COLIBRI_HOOK_TIMEOUT_SECONDS"] = "1"
     with acme.serving() as service:

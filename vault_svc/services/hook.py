@@ -5,7 +5,7 @@ Nothing here asks an engine: inside a hook its program may hold a lock until we 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -69,23 +69,30 @@ class Hook:
         return self._row(spawned).source
 
     def several(self, spawned: Sequence[Spawned]) -> list[Outcome | ColibriError]:
+        """Deliver into jails that wait for the same source; see `each`."""
+        done = dict(self.each(spawned))
+        return [done[number] for number in range(len(spawned))]
+
+    def each(self, spawned: Sequence[Spawned]) -> Iterator[tuple[int, Outcome | ColibriError]]:
         """Deliver into jails that wait for the same source, with one session of it.
 
-        Returns for each what came of it, or what forbids its start. A jail that is announced twice
+        Yields for each, by its number, what came of it, or what forbids its start, as soon as that
+        is known: one that waits for a lock comes after all others. A jail that is announced twice
         is delivered to twice, one after the other.
         """
-        done: dict[int, Outcome | ColibriError] = {}
         left = dict(enumerate(spawned))
         while left:
             now: dict[str, tuple[int, Spawned]] = {}
-            for number, each in left.items():
+            for number, one in list(left.items()):
                 try:
-                    now.setdefault(self._allowed(each), (number, each))
+                    tenant_id = self._allowed(one)
                 except ColibriError as error:
-                    done[number] = error
-            done |= self._delivered(now)
-            left = {number: each for number, each in left.items() if number not in done}
-        return [done[number] for number in range(len(spawned))]
+                    del left[number]
+                    yield number, error
+                else:
+                    if tenant_id not in now:
+                        now[tenant_id] = number, left.pop(number)
+            yield from self._delivered(now)
 
     def _allowed(self, spawned: Spawned) -> str:
         """Return the tenant that may be delivered to; raise what forbids it."""
@@ -94,7 +101,9 @@ class Hook:
             self._refuse_others(row, spawned.root)
         return row.tenant_id
 
-    def _delivered(self, work: dict[str, tuple[int, Spawned]]) -> dict[int, Outcome | ColibriError]:
+    def _delivered(
+        self, work: dict[str, tuple[int, Spawned]]
+    ) -> Iterator[tuple[int, Outcome | ColibriError]]:
         from vault_svc.ports.delivery import JailRoot
         from vault_svc.services.batch import Options
         from vault_svc.services.provision import Provisioner
@@ -104,17 +113,16 @@ class Hook:
             for _, each in work.values()
         }
         provisioner = Provisioner(replace(self.context(), announced=roots))
-        found: dict[int, Outcome | ColibriError] = {}
+        left = {tenant_id: number for tenant_id, (number, _) in work.items()}
         try:
             for outcome in provisioner.several(list(work), Options(reload=False)):
-                found[work[outcome.tenant_id][0]] = outcome.error or outcome
+                yield left.pop(outcome.tenant_id), outcome.error or outcome
         except ColibriError as error:  # the registry: whoever has no outcome has this
             late = error
         else:
             late = ColibriError("internal", "the delivery has no outcome", hint="run it again")
-        for tenant_id, (number, _) in work.items():
-            found.setdefault(number, late.for_tenant(tenant_id))
-        return found
+        for tenant_id, number in left.items():
+            yield number, late.for_tenant(tenant_id)
 
     def _refuse_others(self, row: Tenant, root: str) -> None:
         """Refuse a root that meets another tenant's: where roots are not stable, no row says so."""
