@@ -30,6 +30,9 @@ _USUAL: Final = {
 }
 """Where an engine keeps a jail's root, unless it says otherwise."""
 
+_MOST_SECONDS: Final = 1e6
+"""The kernel's waits take no more than three weeks."""
+
 Deliver = Callable[["Spawned", OnFailure], dict[str, Any]]
 
 
@@ -98,7 +101,7 @@ def stdin(seconds: float) -> bytes:
         raise ColibriError("usage", "no OCI state on stdin", hint="a runtime gives it to its hooks")
     said, give_up = bytearray(), time.monotonic() + seconds
     while len(said) <= MAX_STATE_BYTES:
-        left = max(give_up - time.monotonic(), 0.0)
+        left = min(max(give_up - time.monotonic(), 0.0), _MOST_SECONDS)
         if not select.select([sys.stdin], [], [], left)[0]:
             raise ColibriError("hook_timeout", f"no whole OCI state within {seconds:g} seconds")
         chunk = os.read(sys.stdin.fileno(), MAX_STATE_BYTES)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -24,7 +26,11 @@ from cli.invocation import Session
 from tests.hook.containers import SHORT_WAY
 from tests.kit.cli import INSTALLED, Cli, Result
 from tests.kit.places import private_directory
+from vault_svc.adapters import door
 from vault_svc.adapters.locks import FileLocks
+from vault_svc.hazmat import worker
+from vault_svc.hazmat.filelock import opened_and_owned
+from vault_svc.hazmat.worker import Worker
 from vault_svc.services.hook import Hook
 from vault_svc.wiring import Services
 
@@ -42,6 +48,12 @@ def acme(cli: Cli) -> Cli:
 def served(acme: Cli) -> Iterator[Cli]:
     with acme.serving():
         yield acme
+
+
+@pytest.fixture
+def served_by(acme: Cli) -> Iterator[tuple[Cli, subprocess.Popen[bytes]]]:
+    with acme.serving() as service:
+        yield acme, service
 
 
 def call(cli: Cli, *words: str, stdin: bytes = b"", seconds: str = "60", **extra: str) -> Result:
@@ -285,7 +297,11 @@ def test_one_that_hangs_delays_no_other_and_is_answered_in_time(acme):
 def _held_elsewhere(cli: Cli) -> Iterator[None]:
     """Hold it in a process that nothing is forked from."""
     code = f"""
+from vault_svc.adapters import door
 from vault_svc.adapters.locks import FileLocks
+from vault_svc.hazmat import worker
+from vault_svc.hazmat.filelock import opened_and_owned
+from vault_svc.hazmat.worker import Worker
 with FileLocks({str(cli.state / "provision.lock")!r}, timeout_seconds=1).hold("acme"):
     print("held", flush=True)
     input()
@@ -380,6 +396,135 @@ def test_asked_to_end_it_ends_what_has_begun_and_begins_nothing(acme):
             assert service.poll() is None
         assert waiting.result(timeout=60).must().stderr.endswith("delivered, generation 1\n")
         assert service.wait(timeout=20) == 0
+
+
+def seconds_worked(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_asked_to_end_it_sleeps_until_what_has_begun_is_done(acme):
+    with acme.serving() as service:
+        with begun(acme, service) as waiting:
+            service.terminate()
+            until(lambda: not (acme.state / "hooks/serve.sock").exists())
+            before = seconds_worked(service.pid)
+            time.sleep(0.5)
+            assert seconds_worked(service.pid) - before < 0.2
+        waiting.result(timeout=60).must()
+
+
+def test_its_end_takes_away_no_other_s_socket(acme):
+    hooks = acme.state / "hooks"
+    with acme.serving() as old:
+        hooks.rename(acme.state / "hooks-moved")
+        with acme.serving():
+            old.terminate()
+            assert old.wait(timeout=20) == 0
+            assert only_served(acme).status == 0
+        assert not (acme.state / "hooks-moved/serve.sock").exists()
+
+
+OWNER = """
+import os, sys, time
+from vault_svc.hazmat.filelock import opened_and_owned
+held = opened_and_owned(os.open(sys.argv[1], os.O_RDONLY), "lock")
+child = os.fork()
+if child:
+    print(held is not None, child, flush=True)
+time.sleep(60)
+"""
+
+
+def test_its_lock_ends_with_it_whatever_a_child_does(tmp_path):
+    line = [sys.executable, "-c", OWNER, str(tmp_path)]
+    where = Path(__file__).parents[2]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, cwd=where) as owner:
+        held, child = owner.stdout.readline().split()
+        place = os.open(tmp_path, os.O_RDONLY)
+        try:
+            assert held == b"True"
+            assert opened_and_owned(place, "lock") is None
+            owner.kill()
+            owner.wait()
+            mine = opened_and_owned(place, "lock")
+            assert mine is not None
+            os.close(mine)
+        finally:
+            os.close(place)
+            os.kill(int(child), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("limit", ["3e6", "1e12"])
+def test_a_limit_longer_than_the_kernel_s_waits_is_one(acme, limit):
+    acme.settings["COLIBRI_HOOK_TIMEOUT_SECONDS"] = limit
+    with acme.serving() as service:
+        for _ in range(2):
+            call(acme, *plain(acme), seconds=limit).must()
+        with begun(acme, service) as waiting:
+            assert service.poll() is None
+        waiting.result(timeout=60).must()
+        assert only_served(acme).status == 0
+    call(acme, *plain(acme), seconds=limit).must()
+
+
+def test_without_descriptors_it_sends_callers_away_and_sleeps(served_by):
+    acme, service = served_by
+    _, most = resource.prlimit(service.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (16, most))
+    held = [connected(acme, b"400 0\n", whole=False) for _ in range(30)]
+    since = time.monotonic()
+    assert "cannot start '/nowhere/colibri'" in only_served(acme).stderr
+    assert time.monotonic() - since < 3
+    before = seconds_worked(service.pid)
+    time.sleep(0.5)
+    assert seconds_worked(service.pid) - before < 0.2
+    for each in held:
+        each.close()
+    resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (most, most))
+    until(lambda: only_served(acme).status == 0)
+
+
+def test_what_a_child_told_before_its_end_is_heard():
+    """Else a jail that was answered at the last moment would be told of again, and recorded."""
+
+    def act(done: Callable[[int], None]) -> None:
+        done(3)
+        done(1)
+        time.sleep(60)
+
+    made = Worker(act, ())
+    assert select.select([made], [], [], 20)[0]
+    time.sleep(0.05)
+    assert made.end() == [3, 1]
+
+
+def test_nobody_waits_for_a_child_that_does_not_die(monkeypatch):
+    made = Worker(lambda _: time.sleep(60), ())
+    with monkeypatch.context() as patched:
+        patched.setattr(worker.os, "kill", lambda *_: None)  # as one that hangs in the kernel
+        since = time.monotonic()
+        assert made.end() == []
+        assert time.monotonic() - since < 5
+        assert not made.is_gone()
+    os.kill(made._child, signal.SIGKILL)
+    until(made.is_gone)
+
+
+def test_a_call_counts_as_answered_before_its_caller_can_have_gone_on():
+    ours, callers = socket.socketpair()
+    callers.setblocking(False)
+    call = door.Call(ours, b"", b"", 0.0)
+    heard: list[bool] = []
+    call.tell = lambda: heard.append(not select.select([callers], [], [], 0)[0])
+    call.answer(0, b"", b"said")
+    assert (heard, callers.recv(99)) == ([True], b"0 0 4\nsaid")
+    ours.close()
+    callers.close()
+
+
+def test_what_is_late_is_answered_while_its_caller_still_waits():
+    assert door._LATE_SECONDS + door._SEND_SECONDS <= hook_call._GRACE
 
 
 def test_after_one_that_was_killed_the_next_one_serves(acme):

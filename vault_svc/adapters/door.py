@@ -15,12 +15,11 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from vault_svc.errors import ColibriError
 from vault_svc.hazmat import hostfiles
-from vault_svc.hazmat.filelock import opened_and_locked
+from vault_svc.hazmat.filelock import opened_and_owned
 from vault_svc.hazmat.peercred import peer_uid
 from vault_svc.hazmat.worker import Worker
 from vault_svc.ports.hook_door import HookCall
@@ -40,8 +39,13 @@ _MOST_CALLS: Final = 400
 
 _WINDOW: Final = 0.1
 """Seconds that calls are gathered while another child works."""
-_LATE_SECONDS: Final = 5.0
+_LATE_SECONDS: Final = 3.0
+"""Less than callers wait longer than us: what is recorded of a start is what its caller heard."""
+
 _SEND_SECONDS: Final = 1.0
+_REAP_SECONDS: Final = 1.0
+_MOST_SECONDS: Final = 1e6
+"""The kernel's waits take no more than three weeks."""
 
 
 class Call:
@@ -58,10 +62,13 @@ class Call:
         self.tell: Callable[[], None] = lambda: None
 
     def answer(self, status: int, stdout: bytes, stderr: bytes) -> None:
-        """Give the caller its exit status and what it is to say."""
+        """Give the caller its exit status and what it is to say.
+
+        Told first: whom a kill between the two leaves without does it himself, nobody gets two.
+        """
+        self.tell()
         whole = b"%d %d %d\n%b%b" % (status, len(stdout), len(stderr), stdout, stderr)
         _send(self.connection, whole)
-        self.tell()
 
 
 class _Task:
@@ -92,6 +99,8 @@ class Door:
         self._reading: dict[socket.socket, tuple[bytearray, float]] = {}
         self._waiting: list[Call] = []
         self._tasks: dict[int, _Task] = {}
+        self._undead: list[Worker] = []
+        self._spare: int | None = None
         self._ending = False
 
     def serve(self, fits: Fits, handle: Handle) -> None:
@@ -100,8 +109,12 @@ class Door:
         fits: whether a call is answered here; handle answers calls, in a child, and knows whether
         their time is over already.
         """
-        with _asked_to_end(self._selector, self._end), _listener(self._directory) as listener:
+        with (
+            _asked_to_end(self._selector, self._end),
+            _listener(self._directory) as (listener, place),
+        ):
             self._selector.register(listener, selectors.EVENT_READ)
+            self._keep_a_spare()
             self._tell(f"hooks are served in '{self._directory}'")
             while not self._ending or self._tasks:
                 for key, _ in self._selector.select(self._pause()):
@@ -109,16 +122,16 @@ class Door:
                 self._look_at_the_clock(handle)
                 self._begin(handle)
                 if self._ending and listener.fileno() >= 0:
-                    self._close(listener)
+                    self._close(listener, place)
 
     def _end(self) -> None:
         self._ending = True
 
-    def _close(self, listener: socket.socket) -> None:
+    def _close(self, listener: socket.socket, place: int) -> None:
         """Take no more calls; whoever has not been taken does it itself."""
         self._selector.unregister(listener)
-        with contextlib.suppress(FileNotFoundError):
-            Path(self._directory, SOCKET).unlink()
+        with contextlib.suppress(OSError):  # in our directory, wherever that is by now
+            os.unlink(SOCKET, dir_fd=place)
         listener.close()
         for connection in list(self._reading):
             self._drop(connection)
@@ -130,7 +143,9 @@ class Door:
         times += [until for _, until in self._reading.values()]
         if self._waiting:
             times.append(self._waiting[0].since + _WINDOW)
-        return max(min(times) - now, 0.0) if times else None
+        if self._undead:
+            times.append(now + _REAP_SECONDS)
+        return min(max(min(times) - now, 0.0), _MOST_SECONDS) if times else None
 
     def _ready(self, what: object, listener: socket.socket, fits: Fits) -> None:
         if what is listener:
@@ -139,17 +154,40 @@ class Door:
             self._read(what, fits)
         elif isinstance(what, int) and what in self._tasks:
             self._hear(what)
+        elif isinstance(what, socket.socket) and self._ending:  # what woke us, for good
+            self._selector.unregister(what)
 
     def _accept(self, listener: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # there is none left, or no descriptor for it
-            while True:
+        while True:
+            try:
                 connection, _ = listener.accept()
-                if peer_uid(connection) != os.geteuid() or self._full():
-                    connection.close()
-                    continue
-                connection.setblocking(False)
-                self._reading[connection] = bytearray(), time.monotonic() + self._seconds
-                self._selector.register(connection, selectors.EVENT_READ)
+            except BlockingIOError:
+                return
+            except OSError:  # no descriptor for it
+                self._turn_away(listener)
+                return
+            if peer_uid(connection) != os.geteuid() or self._full():
+                connection.close()
+                continue
+            connection.setblocking(False)
+            self._reading[connection] = bytearray(), time.monotonic() + self._seconds
+            self._selector.register(connection, selectors.EVENT_READ)
+
+    def _turn_away(self, listener: socket.socket) -> None:
+        """Use the spare descriptor to end one caller's wait: left alone, he would wake us on."""
+        if self._spare is None:
+            time.sleep(_WINDOW)
+        else:
+            os.close(self._spare)
+            with contextlib.suppress(OSError):
+                listener.accept()[0].close()
+        self._keep_a_spare()
+
+    def _keep_a_spare(self) -> None:
+        try:
+            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._spare = None
 
     def _full(self) -> bool:
         held = sum(len(task.calls) for task in self._tasks.values())
@@ -239,10 +277,14 @@ class Door:
         """End a child; return its calls without an answer, whose callers see that it broke off."""
         task = self._tasks.pop(fd)
         self._selector.unregister(fd)
-        task.worker.end()
+        for number in task.worker.end():
+            task.calls.pop(number).connection.close()
+        if not task.worker.is_gone():
+            self._undead.append(task.worker)
         return list(task.calls.values())
 
     def _look_at_the_clock(self, handle: Handle) -> None:
+        self._undead = [worker for worker in self._undead if not worker.is_gone()]
         now = time.monotonic()
         for connection in [each for each, (_, until) in self._reading.items() if now >= until]:
             self._drop(connection)
@@ -257,11 +299,14 @@ class Door:
 
 
 @contextlib.contextmanager
-def _listener(directory: str) -> Iterator[socket.socket]:
-    """Listen in the directory, made when first needed; raise `busy` where another one does."""
+def _listener(directory: str) -> Iterator[tuple[socket.socket, int]]:
+    """Listen in the directory, made when first needed; raise `busy` where another one does.
+
+    Yields the directory's descriptor, too.
+    """
     hostfiles.make_directory(directory, _UNSAFE)
     with hostfiles.directory(directory, _UNSAFE) as parent:
-        lock = opened_and_locked(parent, _LOCK, os.O_RDWR | os.O_CREAT)
+        lock = opened_and_owned(parent, _LOCK)
         if lock is None:
             raise ColibriError("busy", "another process serves hooks here", hint="one is enough")
         try:
@@ -269,7 +314,7 @@ def _listener(directory: str) -> Iterator[socket.socket]:
                 _bind(listener, parent)
                 listener.listen(_BACKLOG)
                 listener.setblocking(False)
-                yield listener
+                yield listener, parent
         finally:
             os.close(lock)
 

@@ -16,6 +16,8 @@ from typing import Final
 from vault_svc.hazmat.tie import tie_to
 
 _CHUNK: Final = 65_536
+_MOST_SECONDS: Final = 1e6
+"""The kernel's waits take no more than three weeks."""
 
 
 def bounded(act: Callable[[], bytes], seconds: float, *, max_bytes: int = 1 << 20) -> bytes | None:
@@ -54,7 +56,7 @@ def _read(reading: int, give_up: float, max_bytes: int) -> bytes | None:
     said = bytearray()
     while len(said) <= max_bytes:
         left = give_up - time.monotonic()
-        if left <= 0 or not select.select([reading], [], [], left)[0]:
+        if left <= 0 or not select.select([reading], [], [], min(left, _MOST_SECONDS))[0]:
             raise TimeoutError
         chunk = os.read(reading, _CHUNK)
         if not chunk:

@@ -48,6 +48,21 @@ def opened_and_locked(parent: int, name: str, flags: int = os.O_RDONLY) -> int |
     return fd
 
 
+def opened_and_owned(parent: int, name: str) -> int | None:
+    """Make a file in a directory of ours and lock it for this process; None while another has it.
+
+    Children do not inherit it (fcntl(2)): one that outlives us, stopped, keeps it from nobody.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(name, flags, 0o600, dir_fd=parent)
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        return None
+    return fd
+
+
 def _wait(descriptor: int, kind: int, deadline: float) -> bool:
     pause = _FIRST_PAUSE
     while True:

@@ -10,6 +10,7 @@ import gc
 import os
 import signal
 import struct
+import time
 from collections.abc import Callable, Collection, Iterator
 from typing import Final, NoReturn
 
@@ -18,6 +19,8 @@ from vault_svc.hazmat.tie import tie_to
 
 _NUMBER: Final = struct.Struct("=H")
 _CHUNK: Final = 4096
+_DYING_SECONDS: Final = 0.2
+_TICK: Final = 0.0005
 
 Work = Callable[[Callable[[int], None]], None]
 
@@ -44,6 +47,7 @@ class Worker:
         finally:
             os.close(writing)
         self._left = b""
+        self._is_gone = False
 
     def fileno(self) -> int:
         """Return what to wait for."""
@@ -62,11 +66,22 @@ class Worker:
         self._left = whole[end:]
         return (number for (number,) in _NUMBER.iter_unpack(whole[:end]))
 
-    def end(self) -> None:
-        """Kill it, if it is still there, and forget it."""
-        os.close(self._reading)
+    def end(self) -> list[int]:
+        """Kill it, if it is still there; return the numbers that it told and nobody has heard."""
         os.kill(self._child, signal.SIGKILL)  # unreaped, so the number is still its own
-        os.waitpid(self._child, 0)
+        give_up = time.monotonic() + _DYING_SECONDS
+        while not self.is_gone() and time.monotonic() < give_up:
+            time.sleep(_TICK)
+        unheard: list[int] = []
+        while told := list(self.told() or ()):
+            unheard += told
+        os.close(self._reading)
+        return unheard
+
+    def is_gone(self) -> bool:
+        """Say whether it is dead and forgotten: whoever waits in the kernel may die later."""
+        self._is_gone = self._is_gone or os.waitpid(self._child, os.WNOHANG)[0] == self._child
+        return self._is_gone
 
 
 def _work(act: Work, writing: int, tie: Callable[[], None], not_its: Collection[int]) -> NoReturn:
