@@ -52,6 +52,24 @@ def test_the_services_unit_starts_it_by_itself_and_again():
     assert 'Environment="COLIBRI_X=5%%"' in lines
     assert 'ExecStart="/opt/a b/colibri" --config /a hook serve' in lines
     assert {"Restart=always", "TimeoutStopSec=70", "LimitCORE=0"} < set(lines)
+    seconds = next(line for line in lines if line.startswith("RestartSec=")).partition("=")[2]
+    assert int(seconds) * 5 > 10  # five in ten seconds, and systemd starts it no more
+
+
+@pytest.mark.parametrize("engine", ["nspawn", "service"])
+@pytest.mark.parametrize(
+    ("path", "quoted"),
+    [
+        ("/opt/100%/c", '"/opt/100%%/c"'),
+        ("/a\nExecStart=/b", '"/a\\nExecStart=/b"'),
+        ("/a\\b", '"/a\\\\b"'),
+        ("/opt/a-b_c.d/c", "/opt/a-b_c.d/c"),
+    ],
+)
+def test_systemd_reads_each_word_as_it_was(engine, path, quoted):
+    lines = hookfiles.hook_file(engine, hookfiles.Call(path, (), (), {}, 70)).content.splitlines()
+    (line,) = [line for line in lines if line.startswith("Exec")]
+    assert line.partition("=")[2].startswith(f"{quoted} hook ")
 
 
 def test_bastilles_file_has_no_command_inside_the_jail():

@@ -91,7 +91,9 @@ def _service(call: Call) -> tuple[str, str, str]:
     lines += ["Description=colibri: answers the hooks of jails that start", "[Service]"]
     lines += _environment(call)
     command = " ".join(_word(part) for part in (call.program, *call.before, "hook", "serve"))
-    lines += [f"ExecStart={command}", "Restart=always", "KillMode=mixed", "LimitCORE=0"]
+    # Not so often that systemd gives up: settings are mended, another one that serves ends.
+    lines += [f"ExecStart={command}", "Restart=always", "RestartSec=5"]
+    lines += ["KillMode=mixed", "LimitCORE=0"]
     lines += [f"TimeoutStopSec={call.timeout_seconds}", "UMask=0077"]
     lines += ["[Install]", "WantedBy=multi-user.target"]
     then = "systemctl daemon-reload; systemctl enable --now colibri-hook"
@@ -128,12 +130,14 @@ def _bastille(call: Call) -> tuple[str, str, str]:
 
 def _word(part: str) -> str:
     """Quote one word of a command; systemd expands $ in it (systemd.service(5))."""
-    return _quoted(part.replace("$", "$$")) if shlex.quote(part) != part else part
+    plain = shlex.quote(part) == part and "%" not in part
+    return part if plain else _quoted(part.replace("$", "$$"))
 
 
 def _quoted(text: str) -> str:
     """Quote an assignment or word; systemd expands % everywhere (systemd.unit(5))."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    escaped = escaped.replace("\n", "\\n")  # a line of its own would be another setting
     return f'"{escaped}"'
 
 
