@@ -36,7 +36,9 @@ def serve(session: Session) -> None:
 
     def fits(call: HookCall) -> bool:
         parsed = lean.hook(call.words[1:])
-        return parsed is not None and _circumstances(call.environment, parsed[0]) == mine
+        if parsed is None or _circumstances(call.environment, parsed[0]) != mine:
+            return False
+        return mine[_CONFIG][:1] in {"", "/"}  # else it is another file for each of us
 
     def handle(calls: Sequence[HookCall], late: bool) -> None:
         _answer(session.config_file, [_Job(call) for call in calls], late=late)

@@ -241,6 +241,17 @@ def test_who_sees_other_file_systems_or_code_does_it_himself(acme, monkeypatch):
         assert not fits(Said(*own, *(each for each in here if each != odd))), odd
 
 
+def test_a_settings_file_named_from_where_somebody_stands_is_his_own(acme, monkeypatch):
+    adopt(monkeypatch, acme)
+    monkeypatch.chdir(acme.home)
+    monkeypatch.setenv("COLIBRI_CONFIG", acme.config.name)
+    own = [f"{name}={os.environ[name]}" for name in os.environ if name.startswith("COLIBRI_")]
+    assert not _fits(monkeypatch)(Said(*own, *hook_call.surroundings()))
+    monkeypatch.setenv("COLIBRI_CONFIG", "")
+    others = [each for each in own if not each.startswith("COLIBRI_CONFIG=")]
+    assert _fits(monkeypatch)(Said(*others, *hook_call.surroundings()))
+
+
 def _fits(monkeypatch: pytest.MonkeyPatch) -> Callable[[Said], bool]:
     """Return what `hook serve` asks of a call."""
     asked: list[Callable[[Said], bool]] = []

@@ -153,8 +153,8 @@ HOOK = (
     Mutation(
         "a call's words are not the whole of it",
         "cli/hook_serving.py",
-        "_circumstances(call.environment, parsed[0]) == mine",
-        "mine is not None",
+        "_circumstances(call.environment, parsed[0]) != mine",
+        "mine is None",
         (SERVE + "test_who_sees_other_file_systems_or_code_does_it_himself",),
         "a delivery by other settings, or into another mount namespace's tree",
     ),
