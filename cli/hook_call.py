@@ -20,7 +20,7 @@ MOST = 1 << 20
 _SPACES = ("mnt", "user", "pid")
 _TAKEN = b"+"
 _SIZES, _LONGEST = 3, 40
-_PATIENCE = 5.0
+_PATIENCE = 4.0
 """Seconds in which a service that is alive has taken a call."""
 _GRACE = 4.0
 """Seconds that its own limit is given more than ours."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -275,6 +276,16 @@ def test_a_second_one_is_refused_and_the_first_stays(served):
     second = served.process("hook", "serve")
     assert (second.status, second.error["code"]) == (10, "busy")
     assert call(served, *plain(served)).must().stderr.endswith("generation 1\n")
+
+
+@pytest.mark.parametrize("what", ["opened_and_owned", "_bind"])
+@pytest.mark.parametrize(("number", "code"), [("ENOSPC", "no_space"), ("EIO", "busy")])
+def test_where_it_cannot_listen_the_reason_has_a_code(acme, monkeypatch, what, number, code):
+    def fail(*_: object) -> None:
+        raise OSError(getattr(errno, number), "of the disk")
+
+    monkeypatch.setattr(door, what, fail)
+    assert acme.run("hook", "serve").error["code"] == code
 
 
 def _held(cli: Cli):

@@ -306,13 +306,19 @@ def _listener(directory: str) -> Iterator[tuple[socket.socket, int]]:
     """
     hostfiles.make_directory(directory, _UNSAFE)
     with hostfiles.directory(directory, _UNSAFE) as parent:
-        lock = opened_and_owned(parent, _LOCK)
+        try:
+            lock = opened_and_owned(parent, _LOCK)
+        except OSError as error:
+            raise hostfiles.explain(error, "busy", directory) from error
         if lock is None:
             raise ColibriError("busy", "another process serves hooks here", hint="one is enough")
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-                _bind(listener, parent)
-                listener.listen(_BACKLOG)
+                try:
+                    _bind(listener, parent)
+                    listener.listen(_BACKLOG)
+                except OSError as error:
+                    raise hostfiles.explain(error, "busy", directory) from error
                 listener.setblocking(False)
                 yield listener, parent
         finally:
