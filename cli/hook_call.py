@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
         return 10
     try:
         lost = reads and said is None
-        answer = None if lost else _asked(directory, command, said or b"", limit)
+        answer = None if lost else asked(directory, command, said or b"", limit)
     except TimeoutError:
         answer, changed = None, _LAST
     if answer is None:
@@ -86,7 +86,7 @@ def _left(until: float) -> float:
     return min(max(until - time.monotonic(), 0.001), _MOST_SECONDS)
 
 
-def _asked(
+def asked(
     directory: str, command: list[str], said: bytes, limit: float
 ) -> tuple[int, bytes, bytes] | None:
     """Return what the service answers; None where there is none, or it leaves the work to us.

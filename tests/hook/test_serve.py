@@ -272,6 +272,25 @@ def test_settings_are_read_anew_for_each_delivery(served):
     assert call(served, *plain(served)).must()
 
 
+def seen_by_doctor(cli: Cli) -> str | None:
+    checks = cli.process("doctor", "--json").json["items"]
+    return next((each["state"] for each in checks if each["name"] == "hook service"), None)
+
+
+def test_doctor_says_whether_hooks_are_served(acme):
+    assert seen_by_doctor(acme) is None
+    before = events(acme)
+    with acme.serving() as service:
+        assert seen_by_doctor(acme) == "ok"
+        acme.settings["COLIBRI_BATCH_SIZE"] = "2"
+        assert seen_by_doctor(acme) == "warn"
+        del acme.settings["COLIBRI_BATCH_SIZE"]
+        service.kill()
+        service.wait()
+    assert seen_by_doctor(acme) == "warn"
+    assert events(acme) == before
+
+
 def test_a_second_one_is_refused_and_the_first_stays(served):
     second = served.process("hook", "serve")
     assert (second.status, second.error["code"]) == (10, "busy")
