@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.hook.containers import SHORT_WAY
 from tests.kit import engines
 from tests.kit.cli import Cli
 
 VALUE = "sk-live-0123456789"
 UNIT = "systemd-nspawn@acme.service"
+SERVICE = "colibri-hook.service"
 MACHINE = Path("/var/lib/machines/acme")
 AGENT = "cat {path} >/seen 2>/unseen; exec sleep 1000"
 FILE = ("--env-path=/home/app/.env",)
@@ -75,6 +79,35 @@ def events(cli: Cli) -> list[str]:
 def said() -> str:
     line = ["/bin/journalctl", "--no-pager", "-o", "cat", "-u", UNIT]
     return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False).stdout
+
+
+def test_the_service_s_unit_starts_it_and_again_after_it_was_killed(acme):
+    root = f"{MACHINE}"
+    line = [sys.executable, "-I", "-S", str(SHORT_WAY), str(acme.state / "hooks"), "60"]
+    line += ["/nowhere/colibri", "hook", "run", "--jail", "acme", "--root", root]
+
+    def is_answered() -> bool:
+        done = subprocess.run(line, env=acme.environment, capture_output=True, check=False)
+        return done.returncode == 0
+
+    acme.must("hook", "install", "service")
+    try:
+        assert systemctl("daemon-reload").returncode == 0
+        assert systemctl("start", SERVICE).returncode == 0
+        until(is_answered)
+        assert systemctl("kill", "--signal=KILL", SERVICE).returncode == 0
+        until(lambda: not is_answered())
+        until(is_answered)
+    finally:
+        systemctl("stop", SERVICE)
+        acme.run("hook", "uninstall", "service")
+
+
+def until(true: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
 
 
 def test_the_machine_starts_with_its_secrets_in_place_by_the_drop_in_alone(acme):

@@ -33,7 +33,7 @@ def test_nspawn_keeps_every_promise_of_an_engine(booted):
 def test_a_machine_starts_with_its_secrets_by_the_drop_in_alone_or_not_at_all(booted):
     ran = booted.pytest("tests/nest/dropin.py", seconds=200)
     assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-500:]
-    assert passed(ran.stdout) == 6
+    assert passed(ran.stdout) == 7
     assert "skipped: 0" in ran.stdout
 
 

@@ -88,10 +88,10 @@ def _podman(call: Call) -> tuple[str, str, str]:
 def _service(call: Call) -> tuple[str, str, str]:
     """Return a unit for what answers hooks; each delivery may last as long as a hook may wait."""
     lines = ["# Written by colibri hook install service.", "[Unit]"]
-    lines += ["Description=colibri: answers the hooks of jails that start", "[Service]"]
+    lines += ["Description=colibri: answers the hooks of jails that start"]
+    lines += ["StartLimitIntervalSec=0", "[Service]"]  # settings get mended, whoever serves ends
     lines += _environment(call)
     command = " ".join(_word(part) for part in (call.program, *call.before, "hook", "serve"))
-    # Not so often that systemd gives up: settings are mended, another one that serves ends.
     lines += [f"ExecStart={command}", "Restart=always", "RestartSec=5"]
     lines += ["KillMode=mixed", "LimitCORE=0"]
     lines += [f"TimeoutStopSec={call.timeout_seconds}", "UMask=0077"]
