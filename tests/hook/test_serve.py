@@ -57,11 +57,22 @@ def served_by(acme: Cli) -> Iterator[tuple[Cli, subprocess.Popen[bytes]]]:
         yield acme, service
 
 
-def call(cli: Cli, *words: str, stdin: bytes = b"", seconds: str = "60", **extra: str) -> Result:
+NOBODY = "/nowhere/colibri"
+"""For who may not do it himself."""
+
+
+def call(
+    cli: Cli,
+    *words: str,
+    stdin: bytes = b"",
+    seconds: str = "60",
+    colibri: str = str(INSTALLED),
+    **extra: str,
+) -> Result:
     """Start the hook as an engine does."""
     way = [sys.executable, "-I", "-S", str(SHORT_WAY), str(cli.state / "hooks"), seconds]
     done = subprocess.run(
-        [*way, str(INSTALLED), "hook", *words],
+        [*way, colibri, "hook", *words],
         input=stdin, capture_output=True, env=cli.environment | extra, timeout=60, check=False,
     )  # fmt: skip
     return Result(words, done.returncode, done.stdout, done.stderr.decode())
@@ -148,8 +159,8 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def both() -> Iterator[dict[str, tuple[Result, Result]]]:
-    """Every case's answer, by the command alone and beside the service."""
+def both() -> Iterator[dict[str, tuple[Result, Result, Result]]]:
+    """Every case's answer: by the command alone, beside the service, and by that alone."""
     with private_directory() as home:
         acme = Cli(home).ready()
         acme.tenant("acme", API_KEY=VALUE)
@@ -158,20 +169,25 @@ def both() -> Iterator[dict[str, tuple[Result, Result]]]:
         alone = {name: call(acme, *line, stdin=said) for name, (line, said) in lines.items()}
         with acme.serving():
             served = {name: call(acme, *line, stdin=said) for name, (line, said) in lines.items()}
-        yield {name: (alone[name], served[name]) for name in CASES}
+            only = {
+                name: call(acme, *line, stdin=said, colibri=NOBODY)
+                for name, (line, said) in lines.items()
+            }
+        yield {name: (alone[name], served[name], only[name]) for name in CASES}
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_it_answers_byte_for_byte_what_the_command_itself_answers(both, case):
-    alone, served = both[case]
+    alone, served, only = both[case]
     assert served == alone
+    assert (only == alone) is (case not in {"help", "usage"})
     assert alone.stderr or alone.stdout
 
 
 def test_a_start_regardless_is_in_the_log_once(served):
     served.must("suspend", "acme")
     words = plain(served, "--on-provision-failure=continue", "--json")
-    answer = call(served, *words).must()
+    answer = call(served, *words, colibri=NOBODY).must()
     assert answer.json["error"]["code"] == "tenant_suspended"
     assert "colibri: tenant_suspended: " in answer.stderr
     assert events(served).count("started_regardless") == 1
@@ -185,7 +201,7 @@ def test_what_comes_together_each_gets_its_own(cli):
         way = [sys.executable, "-I", "-S", str(SHORT_WAY), str(cli.state / "hooks"), "60"]
         calls = [
             subprocess.Popen(
-                [*way, str(INSTALLED), "hook", "run", "--jail", name, "--root", root(cli, name)],
+                [*way, NOBODY, "hook", "run", "--jail", name, "--root", root(cli, name)],
                 env=cli.environment, stderr=subprocess.PIPE,
             )
             for name in names
@@ -264,12 +280,12 @@ def _fits(monkeypatch: pytest.MonkeyPatch) -> Callable[[Said], bool]:
 
 def test_settings_are_read_anew_for_each_delivery(served):
     served.config.write_text("max_env_bytes = 5\n")
-    answer = call(served, *plain(served))
+    answer = call(served, *plain(served), colibri=NOBODY)
     assert answer.error["code"] == "secret_value_unrepresentable"
     served.config.write_text("batch_size = many\n")
-    assert call(served, *plain(served)).error["code"] == "usage"
+    assert call(served, *plain(served), colibri=NOBODY).error["code"] == "usage"
     served.config.write_text("")
-    assert call(served, *plain(served)).must()
+    assert call(served, *plain(served), colibri=NOBODY).must()
 
 
 def seen_by_doctor(cli: Cli) -> str | None:
