@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 
 from tests.kit.stores import resolve_one, revealed
@@ -238,3 +241,20 @@ def test_where_it_can_not_each_version_is_asked_for(world, status):
     world.server.fault("detailed-metadata", status)
     assert {type(one) for _, one in source.resolve(refs)} == {Unchanged}
     assert world.server.asked("secret/metadata/tenants/t") == len(refs)
+
+
+def test_a_jail_is_looked_at_only_where_the_source_has_what_it_should_hold(world):
+    source, refs = many(world)
+    world.put("t03", {"NAME": "new"})
+    looked: list[str] = []
+
+    def look(name: str) -> bool:
+        looked.append(name)
+        return name != "t04"
+
+    asked = [replace(ref, is_held=partial(look, ref.name)) for ref in refs]
+    found = {ref.name: one for ref, one in source.resolve(asked)}
+    assert sorted(looked) == sorted({ref.name for ref in refs} - {"t03"})
+    assert revealed(found.pop("t03")) == {"NAME": "new"}
+    assert revealed(found.pop("t04")) == {"NAME": "t04"}
+    assert all(isinstance(one, Unchanged) for one in found.values())

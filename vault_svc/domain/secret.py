@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn, SupportsIndex
 
@@ -84,10 +84,11 @@ class Unchanged:
 class CollectionRef:
     """A collection as its source knows it.
 
-    delivered: the revision whose bytes the jail holds, "" if that is not sure; a source that can
-    tell cheaply answers it with `Unchanged`.
+    delivered: the revision whose bytes the jail is said to hold, "" for none; a source that can
+    tell cheaply answers it with `Unchanged`, if is_held finds it there: a look that costs.
     """
 
     collection_id: str
     name: str
     delivered: str = field(default="", compare=False)
+    is_held: Callable[[], bool] = field(default=lambda: True, compare=False, repr=False)

@@ -23,7 +23,7 @@ class SecretSource(Protocol):
 
     @property
     def tells_unchanged(self) -> bool:
-        """Whether `resolve` makes use of a ref's `delivered`: finding it out costs a look."""
+        """Whether `resolve` makes use of a ref's `delivered`."""
         ...
 
     def locate(self, name_or_id: str) -> CollectionRef:
@@ -41,7 +41,8 @@ class SecretSource(Protocol):
     def resolve(self, refs: Sequence[CollectionRef]) -> Iterator[Resolved]:
         """Yield each of refs, in order, with its whole SecretSet or with why it has none.
 
-        A ref whose `delivered` is the source's revision still may be answered with `Unchanged`.
+        A ref whose `delivered` is the source's revision still may be answered with `Unchanged`,
+        once its `is_held`, asked by the thread that takes the answers, has said so.
         A failure of one collection is that collection's alone; a failure of the whole source
         is yielded for each. An empty collection is an empty SecretSet: refusing it is policy.
         Raises `server_mismatch` per collection when id and name no longer agree.

@@ -48,3 +48,8 @@ def delivered_revision(
         return newest.source_revision if agrees(context, row, newest) else ""
     except ColibriError:
         return ""
+
+
+def holds(context: Context, row: Tenant, newest: Receipt, intents: Sequence[Intent]) -> bool:
+    """Say whether the jail verifiably holds what the newest receipt's revision rendered."""
+    return bool(delivered_revision(context, row, newest, intents))

@@ -17,7 +17,7 @@ from vault_svc.errors import ColibriError
 from vault_svc.faults import internal
 from vault_svc.ports.secret_source import Answer, Resolve, Resolved
 from vault_svc.services import reloading
-from vault_svc.services.agreement import agrees, delivered_revision
+from vault_svc.services.agreement import agrees, holds
 from vault_svc.services.batch import Batch, Options, failed
 from vault_svc.services.context import Context, reference
 from vault_svc.services.leasing import Leasing, Work
@@ -211,10 +211,13 @@ class Provisioner:
         yield from (failure or _unanswered(row) for row in rows[answered:])
 
     def _delivered(self, rows: Sequence[Tenant]) -> Iterator[CollectionRef]:
-        """Say of each collection which revision its jail verifiably holds."""
+        """Say of each collection which revision its jail should hold, and how to look whether."""
         for row, known in zip(rows, self._known(rows).values(), strict=True):
-            revision = delivered_revision(self.context, row, known.newest, known.intents)
-            yield replace(reference(row), delivered=revision)
+            newest, ref = known.newest, reference(row)
+            if isinstance(newest, Receipt):
+                look = partial(holds, self.context, row, newest, known.intents)
+                ref = replace(ref, delivered=newest.source_revision, is_held=look)
+            yield ref
 
     def _lessees(self, rows: Sequence[Tenant]) -> frozenset[str]:
         """Return those without a bucket that have leased variables all the same."""

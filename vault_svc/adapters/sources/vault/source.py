@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vault_svc.adapters.sources.vault import failures, places, values
 from vault_svc.adapters.sources.vault.account import Account
@@ -102,7 +102,7 @@ class VaultSource:
         with ThreadPoolExecutor(workers) as pool:
             try:
                 for ref in refs:
-                    ahead.append((ref, pool.submit(read, ref)))
+                    ahead.append((ref, pool.submit(read, _verified(ref, revisions))))
                     while len(ahead) >= _AHEAD or (len(ahead) > workers and held.is_heavy):
                         yield first()
                 while ahead:
@@ -162,6 +162,14 @@ def _all_revisions(refs: Sequence[CollectionRef], session: Session) -> dict[str,
         return session.call(lambda client: client.revisions())
     except (ColibriError, Refusal):  # what is wrong, each collection's own request will say
         return {}
+
+
+def _verified(ref: CollectionRef, revisions: Mapping[str, str]) -> CollectionRef:
+    """Look at what a jail holds only where the source has the same: the rest is read anyway."""
+    if not ref.delivered:
+        return ref
+    same = revisions.get(ref.name, ref.delivered) == ref.delivered
+    return ref if same and ref.is_held() else replace(ref, delivered="")
 
 
 def _is_still(delivered: str, name: str, session: Session, revisions: Mapping[str, str]) -> bool:
