@@ -83,6 +83,14 @@ VAULT = (
         "one tenant could be answered with what was another's",
     ),
     Mutation(
+        "a jail taken unseen for holding what its receipt says",
+        HERE + "source.py",
+        "    return ref if same and ref.is_held() else ",
+        "    return ref if same else ",
+        (SOURCE + "test_a_jail_is_looked_at_only_where_the_source_has_what_it_should_hold",),
+        "a file that was changed in its jail would be left there",
+    ),
+    Mutation(
         "a request sent with what its parts brought along",
         HERE + "exchange.py",
         "        if not all(map(_HEADER.fullmatch, headers.values())):",

@@ -131,7 +131,7 @@ def test_every_success_is_understood(recording, client, replayed):
     assert client.names() == ["acme", "gone"]
     found = client.read("acme")
     assert found.data == {"API_KEY": "first"}
-    assert client.revision("acme") == found.revision == client.revisions()["acme"]
+    assert client.revision("acme") == found.revision == client.revisions()[0]["acme"]
     assert found.revision.startswith("1@20")
     assert client.has_policy("acme")
     assert client.lookup()["ttl"] > 0

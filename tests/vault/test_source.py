@@ -9,6 +9,7 @@ import pytest
 
 from tests.kit.stores import resolve_one, revealed
 from tests.vault import place
+from vault_svc.adapters.sources.vault import client
 from vault_svc.adapters.sources.vault.options import Rules
 from vault_svc.domain.secret import CollectionRef, SecretSet, Unchanged
 from vault_svc.errors import ColibriError
@@ -231,6 +232,31 @@ def test_many_versions_are_asked_for_by_one_request_where_the_server_can(world):
     if world.server:
         assert world.server.asked("detailed-metadata") == 1
         assert world.server.asked("metadata/tenants/") - before <= 3
+
+
+@pytest.mark.parametrize("page", [1, 3, 4, 11, 12, 13])
+def test_versions_are_listed_page_by_page(world, monkeypatch, page):
+    monkeypatch.setattr(client, "PAGE", page)
+    source, refs = many(world)
+    world.put("t03", {"NAME": "new"})
+    found = {ref.name: one for ref, one in source.resolve(refs[::-1])}
+    assert revealed(found.pop("t03")) == {"NAME": "new"}
+    assert all(isinstance(one, Unchanged) for one in found.values())
+    if world.server:
+        assert world.server.asked("detailed-metadata") == 12 // page + 1
+        assert world.server.asked("secret/metadata/tenants/t") == 0
+
+
+def test_a_list_that_goes_in_a_circle_or_breaks_off_is_left(world, monkeypatch):
+    if not world.server:
+        pytest.skip("needs the double's faults")
+    monkeypatch.setattr(client, "PAGE", 2)
+    source, refs = many(world)
+    body = b'{"data": {"keys": ["s", "t"], "key_info": {}}}'
+    for fault in ((200, body), (404, b'{"errors": []}'), (200, b"half")):
+        world.server.heal()
+        world.server.fault("detailed-metadata", *fault, after=1)
+        assert {type(one) for _, one in source.resolve(refs)} == {Unchanged}
 
 
 @pytest.mark.parametrize("status", [404, 403, 405])

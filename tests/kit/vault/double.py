@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import parse_qsl
 
 from tests.kit.vault import routes
 from tests.kit.vault.state import ROOT, Answer, State, Token
@@ -165,6 +166,7 @@ def _handler(double: Double) -> Callable[..., BaseHTTPRequestHandler]:
             method = "LIST" if "list=true" in query else self.command
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length) or b"{}")
+            body |= dict(parse_qsl(query)) if method == "LIST" else {}
             certificate = bool(getattr(self.connection, "getpeercert", lambda: None)())
             type(self).busy += 1
             double.most_at_once = max(double.most_at_once, type(self).busy)

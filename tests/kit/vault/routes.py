@@ -254,6 +254,14 @@ def _mounting(asked: Request) -> Found:
     return 204, None
 
 
+def _page(keys: list[str], asked: dict[str, Any]) -> list[str]:
+    """Return a page of a list as OpenBao does; what follows the last is as missing as nothing."""
+    rest = [key for key in keys if key > asked.get("after", "")]
+    if not rest:
+        raise Answer(404)
+    return rest[: int(asked.get("limit", 0)) or None]
+
+
 def _kv2(  # noqa: PLR0911
     asked: Request, mount: str, rest: str, now: Callable[[], str]
 ) -> Found:
@@ -264,6 +272,7 @@ def _kv2(  # noqa: PLR0911
         prefix = f"{mount}/{name.rstrip('/')}/"
         status, document = _names(stored, prefix)
         if kind == "detailed-metadata":
+            document["data"]["keys"] = _page(document["data"]["keys"], asked.body)
             keys = [key for key in document["data"]["keys"] if not key.endswith("/")]
             document["data"]["key_info"] = {k: _kv2_metadata(stored[prefix + k]) for k in keys}
         return status, document

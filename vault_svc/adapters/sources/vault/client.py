@@ -19,6 +19,8 @@ from vault_svc.adapters.sources.vault.wire import Wire, incomplete
 from vault_svc.errors import ColibriError
 
 MINTED_SECONDS: Final = 60
+PAGE: Final = 100
+"""So many versions a request: the first tenants are read while the others' are listed."""
 _HEALTH_CODES: Final = {
     "standby_ok": True, "active_code": 200, "standby_code": 200, "dr_secondary_code": 200,
     "performance_standby_code": 200, "sealed_code": 200, "uninit_code": 200,
@@ -115,17 +117,27 @@ class Client:
             data = self._metadata(name)
         return _newest(data)
 
-    def revisions(self) -> dict[str, str]:
-        """Return every collection's revision by one request, as `revision` would.
+    def revisions(self, after: str = "") -> tuple[dict[str, str], str]:
+        """Return the next collections' revisions by one request, each as `revision` would.
 
-        OpenBao alone can: another server's answer is a Refusal.
+        With the name of the last one, "" where no more follow. OpenBao alone can: another
+        server's answer is a Refusal.
         """
         path = f"/v1/{self.place.mount}/detailed-metadata/{self.place.folder}"
-        with _doing("look at all collections' versions"):
-            found = _data(self.wire.list(path)).get("key_info")
-        if not isinstance(found, dict):
+        asked: dict[str, Any] = {"limit": PAGE} | ({"after": after} if after else {})
+        try:
+            with _doing("look at all collections' versions"):
+                data = _data(self.wire.list(path, params=asked))
+        except Refusal as refusal:
+            if after and failures.is_missing(refusal):
+                return {}, ""
+            raise
+        found, keys = data.get("key_info"), data.get("keys")
+        if not isinstance(found, dict) or not isinstance(keys, list):
             raise incomplete("the list of versions is no list")
-        return {name: _newest(each) for name, each in found.items() if isinstance(each, dict)}
+        known = {name: _newest(each) for name, each in found.items() if isinstance(each, dict)}
+        # More than asked for: a server that knows no pages, and told all.
+        return known, str(keys[-1]) if len(keys) == PAGE else ""
 
     def newest_version(self, name: str) -> int:
         """Return the number of a collection's newest version, deleted or not."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -16,14 +16,15 @@ from vault_svc.adapters.sources.vault.client import Client, Found
 from vault_svc.adapters.sources.vault.options import Rules
 from vault_svc.adapters.sources.vault.refusal import Refusal
 from vault_svc.adapters.sources.vault.session import Session, Sessions
+from vault_svc.adapters.sources.vault.versions import Versions
 from vault_svc.domain.secret import CollectionRef, SecretSet, Unchanged
 from vault_svc.errors import ColibriError, printable
 from vault_svc.ports.secret_source import Answer, Resolved
 
 NAME = "vault"
 _SHOWN = 64
-# As many as a usual batch: the server is asked for the next one while this one is written.
-_AHEAD = 64
+# Two usual batches: the server has work left when one takes longer to write than to read.
+_AHEAD = 128
 _AHEAD_BYTES = 32 * 1024 * 1024
 _WORTH_A_LIST = 8
 
@@ -70,7 +71,8 @@ class VaultSource:
             except ColibriError as error:
                 yield from ((ref, error) for ref in refs)
                 return
-            yield from self._in_order(refs, session, _all_revisions(refs, session))
+            versions = Versions(session, wanted=_worth_a_list(refs, session))
+            yield from self._in_order(refs, session, stack.enter_context(versions))
 
     def ahead(self) -> None:
         """Return nothing: one governor guards the server."""
@@ -85,15 +87,15 @@ class VaultSource:
         return (f"policy {places.policy_of(name)}",) if dropped else ()
 
     def _in_order(
-        self, refs: Sequence[CollectionRef], session: Session, revisions: Mapping[str, str]
+        self, refs: Sequence[CollectionRef], session: Session, versions: Versions
     ) -> Iterator[Resolved]:
         """Read a bounded number ahead, so that not every tenant's values are held at once."""
         workers = min(self.sessions.options.concurrency, len(refs))
         ahead: deque[tuple[CollectionRef, Future[Answer]]] = deque()
         held = _Held()
 
-        def read(ref: CollectionRef) -> Answer:
-            return held.read(self._one(ref, session, revisions))
+        def read(ref: CollectionRef, version: str | None) -> Answer:
+            return held.read(self._one(ref, session, version))
 
         def first() -> Resolved:
             ref, future = ahead.popleft()
@@ -102,7 +104,8 @@ class VaultSource:
         with ThreadPoolExecutor(workers) as pool:
             try:
                 for ref in refs:
-                    ahead.append((ref, pool.submit(read, _verified(ref, revisions))))
+                    version = versions.of(ref.name)
+                    ahead.append((ref, pool.submit(read, _verified(ref, version), version)))
                     while len(ahead) >= _AHEAD or (len(ahead) > workers and held.is_heavy):
                         yield first()
                 while ahead:
@@ -111,10 +114,10 @@ class VaultSource:
                 for _, future in ahead:
                     future.cancel()
 
-    def _one(self, ref: CollectionRef, session: Session, revisions: Mapping[str, str]) -> Answer:
+    def _one(self, ref: CollectionRef, session: Session, version: str | None) -> Answer:
         try:
             name = session.client.place.agreed(ref)
-            if ref.delivered and _is_still(ref.delivered, name, session, revisions):
+            if ref.delivered and _is_still(ref.delivered, name, session, version):
                 return Unchanged(ref.collection_id, ref.delivered)
             found = session.call(lambda client: _read(client, name))
             return values.secret_set(ref, found, self.rules)
@@ -152,30 +155,23 @@ class _Held:
                 self._bytes += sign * sum(map(len, answer.values.values()))
 
 
-def _all_revisions(refs: Sequence[CollectionRef], session: Session) -> dict[str, str]:
-    """Return what one request tells of all versions; nothing where it can't, or isn't worth it."""
-    if sum(bool(ref.delivered) for ref in refs) < _WORTH_A_LIST:
-        return {}
-    if session.client.place.version == 1:
-        return {}
-    try:
-        return session.call(lambda client: client.revisions())
-    except (ColibriError, Refusal):  # what is wrong, each collection's own request will say
-        return {}
+def _worth_a_list(refs: Sequence[CollectionRef], session: Session) -> bool:
+    delivered = sum(bool(ref.delivered) for ref in refs)
+    return delivered >= _WORTH_A_LIST and session.client.place.version != 1
 
 
-def _verified(ref: CollectionRef, revisions: Mapping[str, str]) -> CollectionRef:
+def _verified(ref: CollectionRef, version: str | None) -> CollectionRef:
     """Look at what a jail holds only where the source has the same: the rest is read anyway."""
     if not ref.delivered:
         return ref
-    same = revisions.get(ref.name, ref.delivered) == ref.delivered
+    same = version is None or version == ref.delivered
     return ref if same and ref.is_held() else replace(ref, delivered="")
 
 
-def _is_still(delivered: str, name: str, session: Session, revisions: Mapping[str, str]) -> bool:
+def _is_still(delivered: str, name: str, session: Session, version: str | None) -> bool:
     """Ask for the version alone, unless it is known; KV version 1 has none."""
-    if name in revisions:
-        return revisions[name] == delivered
+    if version is not None:
+        return version == delivered
     if session.client.place.version == 1:
         return False
     return session.call(lambda client: client.revision(name)) == delivered
