@@ -111,7 +111,7 @@ ORDER = (
     ),
     Mutation(
         "registry open over a fork",
-        "vault_svc/wiring.py",
+        "vault_svc/wiring/__init__.py",
         "        self._registry.dispose()\n",
         "",
         ("tests/cli/test_processes.py::test_nothing_of_the_registry_is_open_when_they_are_made",),
