@@ -843,8 +843,9 @@ main()
     [
         ("peer_uid = lambda _: 12345", 1),
         ("peer_uid = lambda _: __import__('os').geteuid()", 0),
+        ("peer_uid = lambda _: __import__('os').close(-1)", 1),
     ],
-    ids=["other", "own"],
+    ids=["other", "own", "unknown"],
 )
 def test_a_caller_who_is_somebody_else_is_not_heard(acme, what, status):
     code = CHANGED.format(what=what)
@@ -855,5 +856,7 @@ def test_a_caller_who_is_somebody_else_is_not_heard(acme, what, status):
         try:
             assert b"served" in service.stderr.readline()
             assert only_served(acme).status == status
+            with pytest.raises(subprocess.TimeoutExpired):
+                service.wait(timeout=0.3)
         finally:
             service.terminate()

@@ -166,7 +166,7 @@ class Door:
             except OSError:  # no descriptor for it
                 self._turn_away(listener)
                 return
-            if peer_uid(connection) != os.geteuid() or self._full():
+            if not _is_ours(connection) or self._full():
                 connection.close()
                 continue
             connection.setblocking(False)
@@ -361,6 +361,13 @@ def _asked_to_end(selector: selectors.BaseSelector, end: Callable[[], None]) -> 
         selector.close()
         reading.close()
         writing.close()
+
+
+def _is_ours(connection: socket.socket) -> bool:
+    try:
+        return peer_uid(connection) == os.geteuid()
+    except OSError:
+        return False
 
 
 def _parsed(connection: socket.socket, said: bytes) -> Call | None:
