@@ -151,7 +151,7 @@ def _by_source(services: Services, jobs: Sequence[_Job]) -> list[list[_Job]]:
 def _deliver(services: Services, jobs: Sequence[_Job]) -> None:
     """Answer each as soon as its own delivery is done: whoever waits for a lock delays nobody."""
     spawned = [job.spawned for job in jobs if job.spawned]
-    for number, result in services.hook.each(spawned):
+    for number, result in filter(None, services.hook.each(spawned)):
         jobs[number].conclude(services, result)
 
 

@@ -7,7 +7,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from cli import output
@@ -140,24 +140,32 @@ def _gathered(services: Services, spawned: Spawned) -> bytes:
     """Return the answer of whichever hook delivers for all that wait for this source now."""
     from dataclasses import astuple
 
-    def serve(asked: Sequence[bytes]) -> list[bytes]:
+    def serve(asked: Sequence[bytes]) -> Iterator[tuple[int, bytes] | None]:
         return _served(services, asked)
 
     source = services.hook.source_of(spawned)
     return services.together(source, codec.dumps(astuple(spawned)).encode(), serve)
 
 
-def _served(services: Services, asked: Sequence[bytes]) -> list[bytes]:
+def _served(services: Services, asked: Sequence[bytes]) -> Iterator[tuple[int, bytes] | None]:
     from vault_svc.services.hook import Spawned
 
+    left = set(range(len(asked)))
     try:
-        found = services.hook.several([Spawned(*codec.loads(each)) for each in asked])
-    except BaseException as error:  # noqa: BLE001 - told by type and place, as in main()
-        return [_raised(faults.internal(error))] * len(asked)
-    return [
-        _raised(each) if isinstance(each, ColibriError) else _plain(outcome_body(each))
-        for each in found
-    ]
+        for found in services.hook.each([Spawned(*codec.loads(each)) for each in asked]):
+            if found is None:
+                yield None
+                continue
+            number, result = found
+            left.remove(number)
+            yield number, _told(result)
+    except Exception as error:  # noqa: BLE001 - told by type and place, as in main()
+        for number in left:
+            yield number, _raised(faults.internal(error))
+
+
+def _told(result: Outcome | ColibriError) -> bytes:
+    return _raised(result) if isinstance(result, ColibriError) else _plain(outcome_body(result))
 
 
 def words(answer: dict[str, Any]) -> str:

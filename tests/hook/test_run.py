@@ -173,6 +173,19 @@ def test_an_answer_comes_in_time_and_leaves_nobody_at_work(acme):
     assert not env_file(acme).exists()
 
 
+def test_one_whose_tenant_is_at_work_elsewhere_delays_no_other(acme):
+    acme.settings["COLIBRI_HOOK_TIMEOUT_SECONDS"] = "20"
+    for name in ("beta", "zeta"):
+        acme.tenant(name, API_KEY=VALUE)
+    with _held(acme):
+        waiting = [_started(acme, name) for name in ("acme", "beta")]
+        assert waiting[1].wait(10) == 0
+        assert hook(acme, jail="zeta").must()
+        assert waiting[0].poll() is None
+    assert waiting[0].wait(20) == 0
+    assert VALUE in env_file(acme).read_text()
+
+
 def _children() -> set[str]:
     """This process's own, dead ones too; other tests of the worker may have left some."""
     return set(Path("/proc/thread-self/children").read_text().split())
@@ -189,7 +202,7 @@ def test_a_fault_in_the_child_is_told_by_type_and_place_only(acme, monkeypatch):
     def fault(*_, **__):
         raise ZeroDivisionError(VALUE)
 
-    monkeypatch.setattr("vault_svc.services.hook.Hook.several", fault)
+    monkeypatch.setattr("vault_svc.services.hook.Hook.each", fault)
     answer = hook(acme)
     assert (answer.status, answer.error["code"]) == (1, "internal")
     assert "ZeroDivisionError" in answer.stderr

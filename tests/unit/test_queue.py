@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,8 +22,12 @@ def queue(state_dir: Path) -> FileQueue:
     return FileQueue(str(state_dir / "hooks"), at_once=64)
 
 
-def _echo(asked: Sequence[bytes]) -> list[bytes]:
-    return [b"answer to " + each for each in asked]
+Answers = Iterator[tuple[int, bytes] | None]
+
+
+def _echo(asked: Sequence[bytes]) -> Answers:
+    for number, each in enumerate(asked):
+        yield number, b"answer to " + each
 
 
 def _until(true: Callable[[], bool]) -> None:
@@ -47,21 +51,21 @@ def _child(act: Callable[[], object]) -> int:
     return child
 
 
-def _forever(_: Sequence[bytes]) -> list[bytes]:
+def _forever(_: Sequence[bytes]) -> Answers:
     time.sleep(PATIENCE)
-    return []
+    yield from ()
 
 
 def test_those_who_wait_are_served_in_one_go_each_with_its_own_answer(queue):
     rounds: list[int] = []
     leading = threading.Event()
 
-    def serve(asked: Sequence[bytes]) -> list[bytes]:
+    def serve(asked: Sequence[bytes]) -> Answers:
         rounds.append(len(asked))
         if len(rounds) == 1:  # the first holds the others up until all of them wait
             leading.set()
             _until(lambda: len(_names(queue, ".ask")) == 10)
-        return _echo(asked)
+        yield from _echo(asked)
 
     answers: dict[int, bytes] = {}
 
@@ -83,11 +87,11 @@ def test_no_more_than_the_limit_are_served_in_one_go(state_dir):
     queue = FileQueue(str(state_dir / "hooks"), at_once=2)
     rounds: list[int] = []
 
-    def serve(asked: Sequence[bytes]) -> list[bytes]:
+    def serve(asked: Sequence[bytes]) -> Answers:
         rounds.append(len(asked))
         if len(rounds) == 1:
             _until(lambda: len(_names(queue, ".ask")) == 6)
-        return _echo(asked)
+        yield from _echo(asked)
 
     threads = [threading.Thread(target=queue.ask, args=("a", b"x", serve)) for _ in range(6)]
     for thread in threads:
@@ -131,9 +135,9 @@ def test_nobody_is_served_who_is_gone(queue):
         left.chmod(0o600)
     seen: list[bytes] = []
 
-    def serve(asked: Sequence[bytes]) -> list[bytes]:
+    def serve(asked: Sequence[bytes]) -> Answers:
         seen.extend(asked)
-        return _echo(asked)
+        yield from _echo(asked)
 
     assert queue.ask("embedded", b"alive", serve) == b"answer to alive"
     assert seen == [b"alive"]
@@ -145,10 +149,10 @@ def test_files_are_ours_alone(queue):
     try:
         modes: list[int] = []
 
-        def serve(asked: Sequence[bytes]) -> list[bytes]:
+        def serve(asked: Sequence[bytes]) -> Answers:
             entries = [Path(queue._path, name) for name in os.listdir(queue._path)]
             modes.extend(entry.stat().st_mode & 0o777 for entry in entries)
-            return _echo(asked)
+            yield from _echo(asked)
 
         queue.ask("embedded", b"x", serve)
     finally:
@@ -164,3 +168,34 @@ def test_on_a_full_disk_it_is_served_alone(queue, monkeypatch, call):
 
     monkeypatch.setattr(f"vault_svc.adapters.queue.{call}", full)
     assert queue.ask("embedded", b"x", _echo) == b"answer to x"
+
+
+def test_who_waits_for_something_else_keeps_nobody_and_is_kept_by_nobody(queue):
+    """One whose tenant is at work elsewhere, and one that came beside it and is done."""
+    free, done = threading.Event(), threading.Event()
+
+    def serve(asked: Sequence[bytes]) -> Answers:
+        _until(lambda: done.is_set() or len(_names(queue, ".ask")) == 2)
+        yield from ((number, each) for number, each in enumerate(asked) if each != b"busy")
+        if b"busy" in asked:
+            yield None
+            assert free.wait(PATIENCE)
+            yield asked.index(b"busy"), b"busy"
+
+    said: list[bytes] = []
+
+    def ask(word: bytes) -> threading.Thread:
+        thread = threading.Thread(target=lambda: said.append(queue.ask("embedded", word, serve)))
+        thread.start()
+        return thread
+
+    busy, beside = ask(b"busy"), ask(b"beside")
+    beside.join(PATIENCE)
+    done.set()
+    later = ask(b"later")
+    later.join(PATIENCE)
+    assert said == [b"beside", b"later"]
+    free.set()
+    busy.join(PATIENCE)
+    assert said == [b"beside", b"later", b"busy"]
+    assert os.listdir(queue._path) == ["embedded.lead"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
 from typing import Final
 
 from vault_svc.hazmat import hostfiles
@@ -24,7 +24,7 @@ _LONGEST_PAUSE: Final = 0.064
 _LOOK: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAKE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
-Serve = Callable[[Sequence[bytes]], Sequence[bytes]]
+Serve = Callable[[Sequence[bytes]], Iterator[tuple[int, bytes] | None]]
 
 
 class FileQueue:
@@ -38,17 +38,18 @@ class FileQueue:
     def ask(self, kind: str, request: bytes, serve: Serve) -> bytes:
         """Return request's answer, from whichever process served it.
 
-        serve gets requests of this kind, ours among them, and returns an answer each; it must not
-        raise. Where nothing can be written ours is served alone.
+        serve gets requests of this kind, ours among them, and yields each one's number and answer,
+        and None when only those are left that wait for something else; it must not raise. Where
+        nothing can be written ours is served alone.
         """
         try:
             hostfiles.make_directory(self._path, _UNSAFE)
         except OSError:
-            return serve([request])[0]
+            return _alone(request, serve)
         with hostfiles.directory(self._path, _UNSAFE) as parent:
             asked = _announced(parent, kind, request)
             if asked is None:
-                return serve([request])[0]
+                return _alone(request, serve)
             stem, held = asked
             try:
                 return self._answered(parent, kind, stem, serve)
@@ -65,21 +66,54 @@ class FileQueue:
                 time.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
-            try:
+            with closing(_Lead(lead)) as held:
                 # What the one before us answered is not asked again.
                 if _read(parent, stem + _ANSWER) is None:
-                    self._serve(parent, kind, stem, serve)
-            finally:
-                os.close(lead)
+                    self._serve(parent, kind, stem, serve, held)
         return said
 
-    def _serve(self, parent: int, kind: str, mine: str, serve: Serve) -> None:
+    def _serve(self, parent: int, kind: str, mine: str, serve: Serve, lead: _Lead) -> None:
         others = [stem for stem in _sweep(parent, kind) if stem != mine]
         stems = [mine, *others][: self._at_once]
         asked = {stem: said for stem in stems if (said := _read(parent, stem + _ASK)) is not None}
-        for stem, answer in zip(asked, serve(list(asked.values())), strict=True):
-            _write(parent, stem + _FRESH, answer)
-            os.rename(stem + _FRESH, stem + _ANSWER, src_dir_fd=parent, dst_dir_fd=parent)
+        stems, left = list(asked), set(asked)
+        for found in serve(list(asked.values())):
+            if found is not None:
+                stem = stems[found[0]]
+                _answer(parent, stem, found[1])
+                left.discard(stem)
+                continue
+            # Whoever comes now does not wait for what those wait for, nor do we for others.
+            lead.close()
+            if mine not in left:
+                return
+
+
+class _Lead:
+    """The lock of whoever serves a kind."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    def close(self) -> None:
+        """Give it back."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _answer(parent: int, stem: str, answer: bytes) -> None:
+    """Put an answer where its asker looks; locked until then, so that nobody sweeps it."""
+    fresh = f"{stem}-{os.getpid()}{_FRESH}"  # two may have it, once those who wait are left alone
+    held = _write(parent, fresh, answer, keep=True)
+    try:
+        os.rename(fresh, stem + _ANSWER, src_dir_fd=parent, dst_dir_fd=parent)
+    finally:
+        os.close(held)
+
+
+def _alone(request: bytes, serve: Serve) -> bytes:
+    return next(found[1] for found in serve([request]) if found is not None)
 
 
 def _announced(parent: int, kind: str, request: bytes) -> tuple[str, int] | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from vault_svc.domain import names, oci
 from vault_svc.domain.tenant import Tenant
@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # most hooks are answered by another's delivery, and need non
     from vault_svc.ports.host_files import HostFiles
     from vault_svc.ports.registry import TenantReader
     from vault_svc.services.context import Context
+
+
+Numbered: TypeAlias = "tuple[int, Outcome | ColibriError]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +73,15 @@ class Hook:
 
     def several(self, spawned: Sequence[Spawned]) -> list[Outcome | ColibriError]:
         """Deliver into jails that wait for the same source; see `each`."""
-        done = dict(self.each(spawned))
+        done = dict(filter(None, self.each(spawned)))
         return [done[number] for number in range(len(spawned))]
 
-    def each(self, spawned: Sequence[Spawned]) -> Iterator[tuple[int, Outcome | ColibriError]]:
+    def each(self, spawned: Sequence[Spawned]) -> Iterator[Numbered | None]:
         """Deliver into jails that wait for the same source, with one session of it.
 
         Yields for each, by its number, what came of it, or what forbids its start, as soon as that
-        is known: one that waits for a lock comes after all others. A jail that is announced twice
-        is delivered to twice, one after the other.
+        is known; None when only those are left that wait for another's lock. A jail that is
+        announced twice is delivered to twice, one after the other.
         """
         left = dict(enumerate(spawned))
         while left:
@@ -101,9 +104,7 @@ class Hook:
             self._refuse_others(row, spawned.root)
         return row.tenant_id
 
-    def _delivered(
-        self, work: dict[str, tuple[int, Spawned]]
-    ) -> Iterator[tuple[int, Outcome | ColibriError]]:
+    def _delivered(self, work: dict[str, tuple[int, Spawned]]) -> Iterator[Numbered | None]:
         from vault_svc.ports.delivery import JailRoot
         from vault_svc.services.batch import Options
         from vault_svc.services.provision import Provisioner
@@ -115,8 +116,13 @@ class Hook:
         provisioner = Provisioner(replace(self.context(), announced=roots))
         left = {tenant_id: number for tenant_id, (number, _) in work.items()}
         try:
-            for outcome in provisioner.several(list(work), Options(reload=False)):
-                yield left.pop(outcome.tenant_id), outcome.error or outcome
+            for outcome in provisioner.several(list(work), Options(reload=False), wait=False):
+                if not (outcome.error and outcome.error.code == "busy"):
+                    yield left.pop(outcome.tenant_id), outcome.error or outcome
+            if left:
+                yield None
+                for outcome in provisioner.several(list(left), Options(reload=False)):
+                    yield left.pop(outcome.tenant_id), outcome.error or outcome
         except ColibriError as error:  # the registry: whoever has no outcome has this
             late = error
         else:

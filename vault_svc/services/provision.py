@@ -47,10 +47,12 @@ class Provisioner:
             raise outcome.error
         return outcome
 
-    def several(self, tenant_ids: Sequence[str], options: Options) -> Iterator[Outcome]:
+    def several(
+        self, tenant_ids: Sequence[str], options: Options, *, wait: bool = True
+    ) -> Iterator[Outcome]:
         """Deliver the named tenants; yield one outcome each, with what stopped it.
 
-        None waits for another's lock longer than all of them may: see `everyone`.
+        None waits for another's lock longer than all of them may, see `everyone`; or at all.
         """
         found = self.context.registry.rows(tenant_ids)
         lessees = self._lessees(list(found.values()))
@@ -65,7 +67,7 @@ class Provisioner:
                 yield failed(tenant_id, error)
             else:
                 ready.append(row)
-        yield from self.listed(ready, options)
+        yield from self.listed(ready, options) if wait else self.once(ready, options)
 
     def everyone(self, options: Options) -> Iterator[Outcome]:
         """Deliver every tenant of this host that is not suspended or offboarded.

@@ -68,7 +68,10 @@ class WithHooks(WithContext):
             pass
 
     def together(
-        self, kind: str, request: bytes, serve: Callable[[Sequence[bytes]], Sequence[bytes]]
+        self,
+        kind: str,
+        request: bytes,
+        serve: Callable[[Sequence[bytes]], Iterator[tuple[int, bytes] | None]],
     ) -> bytes:
         """Return request's answer, from us or from another process that serves its kind now."""
         from vault_svc.adapters.queue import FileQueue
