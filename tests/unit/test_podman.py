@@ -178,3 +178,15 @@ def test_a_container_made_without_its_memory_is_shadowed_with_what_to_add(podman
     assert caught.value.code == "shadowed"
     wanted = "--mount=type=bind,source=/run/colibri-memory/acme,destination=/run/colibri"
     assert wanted in caught.value.hint
+
+
+def test_reason_at_the_end_of_a_long_line_is_told(podman):
+    """A runtime puts what went wrong behind all who passed it on; our own hook's words too."""
+    reason = "stderr: colibri: tenant_suspended: tenant 'acme' is suspended"
+    engine = podman([ACME], words=f"Error: unable to start container {'ab' * 400}: {reason}")
+    with pytest.raises(ColibriError) as caught:
+        engine.start("acme")
+    assert caught.value.code == "engine_failed"
+    assert caught.value.message.startswith("podman: Error: unable to start container abab")
+    assert caught.value.message.endswith(reason)
+    assert len(caught.value.message) < 650

@@ -15,7 +15,7 @@ from vault_svc.hazmat import proc
 from vault_svc.hazmat.proc import Finished
 
 SYSTEM: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_MAX_SAID: Final = 200
+_MAX_BEGINNING, _MAX_END = 100, 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,15 @@ class Program:
 def failed(name: str, ran: Finished) -> ColibriError:
     """Return the failure of an engine's program: what it said last, escaped and cut."""
     lines = ran.stderr.decode(errors="replace").strip().splitlines()
-    said = printable(lines[-1][:_MAX_SAID]) if lines else f"it ended with {ran.status}"
+    said = printable(_shortened(lines[-1])) if lines else f"it ended with {ran.status}"
     return ColibriError("engine_failed", f"{name}: {said}")
+
+
+def _shortened(line: str) -> str:
+    """Cut a long line in its middle: what a runtime or its hook refused stands at the end."""
+    if len(line) <= _MAX_BEGINNING + _MAX_END:
+        return line
+    return f"{line[:_MAX_BEGINNING]} ... {line[-_MAX_END:]}"
 
 
 def parsed(name: str, printed: bytes) -> Any:
