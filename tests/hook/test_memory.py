@@ -81,7 +81,9 @@ def test_a_container_that_has_not_mounted_it_does_not_start(podman, memory):
     assert podman(*line, "/bin/echo", "started").returncode == 0
     ran = podman.start()
     assert ran.returncode != 0
-    assert "shadowed" in ran.stderr
+    assert "shadowed: the jail has not mounted its memory at '/run/colibri'" in ran.stderr
+    assert "start it again" in ran.stderr
+    assert "unmount it there" not in ran.stderr  # no mount of the jail's own hides it
     assert "started" not in ran.stdout
 
 

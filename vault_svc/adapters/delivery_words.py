@@ -106,6 +106,11 @@ _WORDS: Final[dict[Reason, tuple[str, str, str]]] = {
         "the jail sees something else at '{where}' than the host does{detail}",
         "a mount inside the jail hides it: unmount it there, or register another path",
     ),
+    Reason.NO_MEMORY: (
+        "shadowed",
+        "the jail has not mounted its memory at '{where}'",
+        "start it again; if it was made without it, make it anew: runbook secrets-in-memory.md",
+    ),
     Reason.NOT_RUNNING: (
         "jail_not_running",
         "the jail cannot be looked into{detail}{errno}",

@@ -33,6 +33,7 @@ class Reason(StrEnum):
     NO_OPENAT2 = "no-openat2"
     OPENAT2_DENIED = "openat2-denied"
     SHADOWED = "shadowed"
+    NO_MEMORY = "no-memory"
     NOT_RUNNING = "not-running"
 
 

@@ -36,8 +36,8 @@ class _Mount:
 def memory_seen(pid: int, inside: str, point: str, root: Root) -> Iterator[View]:
     """Look into the jail of this first process, whose root is at inside, and has root at point.
 
-    Raises Refused: SHADOWED where it has another file system there, or one of its own in it;
-    NOT_RUNNING.
+    Raises Refused: NO_MEMORY where it has another file system there, SHADOWED where one of its
+    own is in it; NOT_RUNNING.
     """
     where = inside.rstrip("/") + point
     try:
@@ -52,8 +52,7 @@ def memory_seen(pid: int, inside: str, point: str, root: Root) -> Iterator[View]
             raise Refused(Reason.NOT_RUNNING, err=number) from None
         seen = _at(mounts, where)
         if seen is None or (seen.device, seen.top) != (_device(root), "/"):
-            detail = "it has not mounted its memory: make it anew, or restart it"
-            raise Refused(Reason.SHADOWED, point, detail=detail)
+            raise Refused(Reason.NO_MEMORY, point)
         if any(mount.point.startswith(where + "/") for mount in mounts):
             raise Refused(Reason.SHADOWED, point, detail="something is mounted in it")
         disk = SAME if IDMAPPED in seen.options else ids
