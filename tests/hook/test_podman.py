@@ -77,3 +77,16 @@ def test_a_container_without_the_annotation_is_none_of_its_business(podman):
     ran = podman("run", "--rm", engines.IMAGE, "/bin/echo", "started")
     assert ran.stdout == "started\n", ran.stderr
     assert "deliver" not in podman.cli.must("audit", "tail").text
+
+
+def test_the_way_out_of_a_stopped_container_that_may_not_start_is_told_and_works(podman):
+    """Its file is on a disk that nothing shows, and the hook refuses a suspended tenant's start."""
+    podman.container("/bin/cat", "/home/app/.env")
+    assert VALUE in podman.start().stdout
+    for command in ("suspend", "revoke", "offboard"):
+        refused = podman.cli.run(command, "acme").error
+        assert refused["code"] == "jail_not_running"
+        assert "remove the jail by its engine's own command" in refused["hint"]
+    assert "tenant_suspended" in podman.start().stderr
+    assert podman("rm", "acme").returncode == 0
+    podman.cli.must("offboard", "acme")

@@ -118,6 +118,8 @@ class Remover:
         try:
             return self.context.agreed_root(row)
         except ColibriError as error:
+            if error.code == "jail_not_running":
+                raise _unreached(error, row) from None
             if error.code != "jail_not_found":
                 raise
         if not row.jail_root:  # decision 7: nothing was delivered there yet
@@ -286,3 +288,12 @@ class _Trail:
             )
         if self.head:
             self._context.registry.mirror(self.head)
+
+
+def _unreached(error: ColibriError, row: Tenant) -> ColibriError:
+    """Name the way out too where a hook refuses to start what nothing may be delivered to."""
+    hint = (
+        f"{error.hint}, then run this again; while the hook refuses that for a suspended tenant:"
+        " remove the jail by its engine's own command, then run this again"
+    )
+    return ColibriError(error.code, error.message, hint=hint, tenant=row.tenant_id)
