@@ -81,7 +81,7 @@ def _podman(call: Call) -> tuple[str, str, str]:
         "when": {"annotations": {f"^{re.escape(ANNOTATION)}$": ".*"}},
         "stages": ["createRuntime"],
     }
-    then = f"podman create --annotation {ANNOTATION}=JAIL ..."
+    then = f"podman create --name JAIL --annotation {ANNOTATION}=JAIL ..."
     return "colibri-hook.json", json.dumps(whole, indent=2) + "\n", then
 
 
