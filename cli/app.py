@@ -156,10 +156,18 @@ def _usage(error: typer.TyperException, *, as_json: bool) -> int:
     elif words.startswith(_UNKNOWN):
         words, hint = _unknown(words, hint)
     elif words.startswith("No such option: --json"):
-        words, hint = "no --json here", "it comes after the command: colibri list-tenants --json"
+        words, hint = "no --json here", _where_json_is(hint)
+    words = words.replace(": Value error, ", ": ")  # a library's own, which says nothing
     wrapped = ColibriError("usage", " ".join(words.split()), hint=hint)
     output.failure(wrapped, as_json=as_json)
     return wrapped.status
+
+
+def _where_json_is(hint: str) -> str:
+    """Return where --json belongs; a command that runs a program has none."""
+    if hint.startswith("colibri spawn-"):
+        return "what it prints is the program's own"
+    return "it comes after the command: colibri list-tenants --json"
 
 
 def _unknown(words: str, hint: str) -> tuple[str, str]:

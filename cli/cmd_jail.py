@@ -69,7 +69,7 @@ def list_jails(context: typer.Context, json: Json = False) -> None:
         output.listing("jail-list", items)
     else:
         whose = _whose(jails)
-        rows = [(i.name, i.engine, _state(i), whose(i), i.root) for i in found.jails]
+        rows = [(i.name, i.engine, _state(i), whose(i), i.root or "-") for i in found.jails]
         empty = "no jails" if not found.failed else "no jails of the engines that answered"
         output.table(("JAIL", "ENGINE", "STATE", "TENANT", "ROOT"), rows, empty=empty)
     _tell_failed(found.failed)

@@ -132,7 +132,7 @@ def renew(
         raise output.ReportedError(
             "partial",
             f"{failures} of {count} with leases could not be served",
-            hint="the table says who and why; see the runbook dynamic-secrets.md",
+            hint="the list says who and why; see the runbook dynamic-secrets.md",
         )
 
 

@@ -277,7 +277,7 @@ def _verdict(findings: list[Finding], *, single: bool) -> None:
 
 
 def _partial(message: str) -> ColibriError:
-    return output.ReportedError("partial", message, hint="the table says who and why")
+    return output.ReportedError("partial", message, hint="the list says who and why")
 
 
 def _summary(results: Iterable[str]) -> str:

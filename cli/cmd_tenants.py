@@ -171,7 +171,8 @@ def update_tenant(
     before = services.reader.tenant(tenant)
     row = services.tenants.update(tenant, changes)
     _warn_unshown(services, row)
-    _show("update-tenant", row, json, f"the row of tenant '{tenant}' {_changed(before, row)}")
+    said = _changed(before, row, services)
+    _show("update-tenant", row, json, f"the row of tenant '{tenant}' {said}")
 
 
 def _warn_unshown(services: Services, row: Tenant) -> None:
@@ -179,14 +180,14 @@ def _warn_unshown(services: Services, row: Tenant) -> None:
         output.say(f"warning: {found.message} ({found.hint})")
 
 
-def _changed(before: Tenant, row: Tenant) -> str:
+def _changed(before: Tenant, row: Tenant, services: Services) -> str:
     if before == row:
         return "was like that already"
     if row.status == "suspended":
         return f"is changed; it is suspended: colibri resume {row.tenant_id} comes first"
     if not row.collection_id:
         return "is changed"
-    if not row.jail_root:
+    if services.tenants.awaits_agent(row):
         return "is changed; colibri spawn-agent delivers it"
     return f"is changed; colibri provision {row.tenant_id} delivers it"
 

@@ -78,11 +78,11 @@ class Tenants:
         delivered.parts(asked.delivery, env_path)
         profile = self._profile(asked.profile or self.context.settings.default_profile)
         source = asked.source or self.context.settings.default_source
-        collection = self._collection(source, asked.collection or tenant_id, asked.no_collection)
         engine = asked.engine or self.context.settings.default_engine
         owner = self._owner(asked.owner, engine)
         self._refuse_unisolated(engine, asked.tier)
         self._refuse_without_memory(engine, asked.delivery)
+        collection = self._collection(source, asked.collection or tenant_id, asked.no_collection)
         self.context.audit.ready()
         self._refuse_taken(tenant_id, jail)
         self._refuse_taken_collection(source, collection)
@@ -170,6 +170,16 @@ class Tenants:
         except ColibriError as error:
             return error if error.code == "shadowed" else None
         return None
+
+    def awaits_agent(self, row: Tenant) -> bool:
+        """Say whether a row's jail is not there before `spawn-agent` makes it."""
+        if row.jail_root:
+            return False
+        try:
+            self.context.engine(row.engine).root_of(row.jail)
+        except ColibriError as error:
+            return error.code == "jail_not_found"
+        return False
 
     def _changed(self, row: Tenant, changes: Changes) -> Tenant:
         changed = row
