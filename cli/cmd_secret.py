@@ -45,6 +45,7 @@ def set_secret(
     Example: colibri secret set acme API_KEY < key.txt
     """
     secrets = session(context).services.secrets  # before the first value: protects the process
+    secrets.refuse_names(collection, [name])  # before anybody types a value
     operator = _operator(context, source, operator_file, stdin_is_taken=from_file is None)
     value = prompt.value_from(from_file, f"value of {name[:128]}")
     if not len(value) and not allow_empty:  # a producer that failed has said nothing, too

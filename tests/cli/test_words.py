@@ -50,3 +50,14 @@ def test_a_jail_whose_engine_tells_no_root_is_listed_without_one(cli: Cli, monke
         DirectoryEngine, "list", lambda self: [replace(jail, root="") for jail in listed(self)]
     )
     assert cli.must("jail", "list").text.splitlines()[-1].split()[-1] == "-"
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [(("acme", "LD_PRELOAD"), "secret_name_refused"), (("A/B", "API_KEY"), "usage")],
+)
+def test_nobody_types_a_value_for_a_name_that_is_refused(cli: Cli, monkeypatch, line, code):
+    asked = []
+    monkeypatch.setattr("cli.prompt.value_from", lambda *said: asked.append(said))
+    assert cli.run("secret", "set", *line).error["code"] == code
+    assert asked == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,12 @@ class Secrets:
         """Say whether a source is written by an operator's token, which is then to be given."""
         return source in self.operated
 
+    def refuse_names(self, collection: str, variables: Iterable[str]) -> None:
+        """Raise `usage` or `secret_name_refused` for names that nothing is stored under."""
+        names.collection_name(collection)
+        for name in variables:
+            names.variable(name, allowed=self.context.settings.allowed_variables)
+
     def change(
         self,
         source: str,
@@ -36,9 +42,7 @@ class Secrets:
         operator: SecretValue | None = None,
     ) -> tuple[CollectionRef, int]:
         """Set and unset variables in one step; audit their names before it and after it."""
-        names.collection_name(collection)
-        for name in updates:
-            names.variable(name, allowed=self.context.settings.allowed_variables)
+        self.refuse_names(collection, updates)
         writer = self.writer(source, operator)
         named: dict[str, Any] = {
             "set": sorted(name for name, value in updates.items() if value is not None),
