@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from tests.kit.cli import Cli
+from vault_svc.adapters.delivery_words import said
 from vault_svc.adapters.jails.directory import DirectoryEngine
+from vault_svc.hazmat.confine_error import Reason, Refused
 
 
 def test_an_ephemeral_row_is_delivered_by_its_next_agent_until_its_jail_is_there(cli: Cli):
@@ -61,3 +63,9 @@ def test_nobody_types_a_value_for_a_name_that_is_refused(cli: Cli, monkeypatch, 
     monkeypatch.setattr("cli.prompt.value_from", lambda *said: asked.append(said))
     assert cli.run("secret", "set", *line).error["code"] == code
     assert asked == []
+
+
+@pytest.mark.parametrize("given", ["jails/acme/root", "/", "/tmp/x"])
+def test_a_root_that_is_not_allowed_is_shown_as_it_was_given(given):
+    told = said(Refused(Reason.ROOT_NOT_ALLOWED, given, detail="why")).message
+    assert told == f"the jail root '{given}' is not allowed (why)"

@@ -148,8 +148,11 @@ class spoken:  # noqa: N801 - reads as the block it is; a generator costs a flee
 def said(refused: Refused) -> ColibriError:
     """Compose code, message and hint; names and link targets come from the tenant, so escaped."""
     code, text, hint = _WORDS[refused.reason]
+    where = refused.component
+    if refused.reason is not Reason.ROOT_NOT_ALLOWED:  # that one is shown as it was given
+        where = "/" + where.removeprefix("/")
     message = text.format(
-        where=_shown("/" + refused.component.removeprefix("/")),
+        where=_shown(where),
         target=f" to '{_shown(refused.target)}'" if refused.target else "",
         detail=f" ({_shown(refused.detail)})" if refused.detail else "",
         errno=f" ({os.strerror(refused.errno)})" if refused.errno else "",
