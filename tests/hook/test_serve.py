@@ -27,7 +27,7 @@ from cli.invocation import Session
 from tests.hook.containers import SHORT_WAY
 from tests.kit.cli import INSTALLED, Cli, Result
 from tests.kit.places import private_directory
-from vault_svc.adapters import door
+from vault_svc.adapters import door, door_call, door_place
 from vault_svc.adapters.locks import FileLocks
 from vault_svc.hazmat import worker
 from vault_svc.hazmat.filelock import opened_and_owned
@@ -319,7 +319,7 @@ def test_where_it_cannot_listen_the_reason_has_a_code(acme, monkeypatch, what, n
     def fail(*_: object) -> None:
         raise OSError(getattr(errno, number), "of the disk")
 
-    monkeypatch.setattr(door, what, fail)
+    monkeypatch.setattr(door_place, what, fail)
     assert acme.run("hook", "serve").error["code"] == code
 
 
@@ -354,11 +354,7 @@ def test_one_that_hangs_delays_no_other_and_is_answered_in_time(acme):
 def _held_elsewhere(cli: Cli) -> Iterator[None]:
     """Hold it in a process that nothing is forked from."""
     code = f"""
-from vault_svc.adapters import door
 from vault_svc.adapters.locks import FileLocks
-from vault_svc.hazmat import worker
-from vault_svc.hazmat.filelock import opened_and_owned
-from vault_svc.hazmat.worker import Worker
 with FileLocks({str(cli.state / "provision.lock")!r}, timeout_seconds=1).hold("acme"):
     print("held", flush=True)
     input()
@@ -571,7 +567,7 @@ def test_nobody_waits_for_a_child_that_does_not_die(monkeypatch):
 def test_a_call_counts_as_answered_before_its_caller_can_have_gone_on():
     ours, callers = socket.socketpair()
     callers.setblocking(False)
-    call = door.Call(ours, b"", b"", 0.0)
+    call = door_call.Call(ours, b"", b"", 0.0)
     heard: list[bool] = []
     call.tell = lambda: heard.append(not select.select([callers], [], [], 0)[0])
     call.answer(0, b"", b"said")
@@ -581,7 +577,7 @@ def test_a_call_counts_as_answered_before_its_caller_can_have_gone_on():
 
 
 def test_what_is_late_is_answered_while_its_caller_still_waits():
-    assert door._LATE_SECONDS + door._SEND_SECONDS <= hook_call._GRACE
+    assert door._LATE_SECONDS + door_call._SEND_SECONDS <= hook_call._GRACE
 
 
 def test_after_one_that_was_killed_the_next_one_serves(acme):
@@ -830,8 +826,8 @@ def test_more_callers_than_it_can_hold_do_it_themselves(served):
 
 CHANGED = """
 import sys
-from vault_svc.adapters import door
-door.{what}
+from vault_svc.adapters import door_place
+door_place.{what}
 sys.argv = ["colibri", "hook", "serve"]
 from cli.start import main
 main()

@@ -129,7 +129,7 @@ HOOK = (
     Mutation(
         "anybody may call the service",
         "vault_svc/adapters/door.py",
-        "not _is_ours(connection) or self._full()",
+        "not door_place.is_ours(connection) or self._full()",
         "self._full()",
         (SERVE + "test_a_caller_who_is_somebody_else_is_not_heard[other]",),
         "the kernel says who calls, not the directory alone",

@@ -8,30 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import selectors
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from vault_svc.errors import ColibriError
-from vault_svc.hazmat import hostfiles
-from vault_svc.hazmat.filelock import opened_and_owned
-from vault_svc.hazmat.peercred import peer_uid
+from vault_svc.adapters import door_place
+from vault_svc.adapters.door_call import Call, parsed, send
 from vault_svc.hazmat.worker import Worker
 from vault_svc.ports.hook_door import HookCall
 
-SOCKET: Final = "serve.sock"
-_LOCK: Final = "serve.lock"
-_UNSAFE: Final = "unsafe_base"
 _TAKEN, _DECLINED = b"+", b"-"
 _MAX_BYTES: Final = 1 << 21
 _CHUNK: Final = 1 << 16
-_FIRST_LINE: Final = re.compile(rb"(\d{1,9}) (\d{1,9})\n")
-_BACKLOG: Final = 512
 _MOST_CHILDREN: Final = 64
 _MOST_TOGETHER: Final = 64
 _MOST_CALLS: Final = 400
@@ -42,33 +33,9 @@ _WINDOW: Final = 0.1
 _LATE_SECONDS: Final = 3.0
 """Less than callers wait longer than us: what is recorded of a start is what its caller heard."""
 
-_SEND_SECONDS: Final = 1.0
 _REAP_SECONDS: Final = 1.0
 _MOST_SECONDS: Final = 1e6
 """The kernel's waits take no more than three weeks."""
-
-
-class Call:
-    """A call that was read to its end."""
-
-    def __init__(self, connection: socket.socket, head: bytes, stdin: bytes, now: float) -> None:
-        """Take the caller's connection and what it said."""
-        pairs, _, words = head.decode("utf-8", "surrogateescape").partition("\0\0")
-        self.environment = dict(pair.split("=", 1) for pair in pairs.split("\0") if "=" in pair)
-        self.words = tuple(words.split("\0"))
-        self.stdin = stdin
-        self.since = now
-        self.connection = connection
-        self.tell: Callable[[], None] = lambda: None
-
-    def answer(self, status: int, stdout: bytes, stderr: bytes) -> None:
-        """Give the caller its exit status and what it is to say.
-
-        Told first: whom a kill between the two leaves without does it himself, nobody gets two.
-        """
-        self.tell()
-        whole = b"%d %d %d\n%b%b" % (status, len(stdout), len(stderr), stdout, stderr)
-        _send(self.connection, whole)
 
 
 class _Task:
@@ -110,8 +77,8 @@ class Door:
         their time is over already.
         """
         with (
-            _asked_to_end(self._selector, self._end),
-            _listener(self._directory) as (listener, place),
+            door_place.asked_to_end(self._selector, self._end),
+            door_place.listener(self._directory) as (listener, place),
         ):
             self._selector.register(listener, selectors.EVENT_READ)
             self._keep_a_spare()
@@ -131,7 +98,7 @@ class Door:
         """Take no more calls; whoever has not been taken does it itself."""
         self._selector.unregister(listener)
         with contextlib.suppress(OSError):  # in our directory, wherever that is by now
-            os.unlink(SOCKET, dir_fd=place)
+            os.unlink(door_place.SOCKET, dir_fd=place)
         listener.close()
         for connection in list(self._reading):
             self._drop(connection)
@@ -166,7 +133,7 @@ class Door:
             except OSError:  # no descriptor for it
                 self._turn_away(listener)
                 return
-            if not _is_ours(connection) or self._full():
+            if not door_place.is_ours(connection) or self._full():
                 connection.close()
                 continue
             connection.setblocking(False)
@@ -218,11 +185,11 @@ class Door:
         connection.close()
 
     def _take(self, connection: socket.socket, said: bytes, fits: Fits) -> None:
-        call = _parsed(connection, said)
+        call = parsed(connection, said)
         if call is None or len(self._tasks) >= _MOST_CHILDREN or not fits(call):
-            _send(connection, _DECLINED)
+            send(connection, _DECLINED)
             connection.close()
-        elif _send(connection, _TAKEN):
+        elif send(connection, _TAKEN):
             self._waiting.append(call)
         else:
             connection.close()
@@ -296,96 +263,3 @@ class Door:
             else:
                 for call in calls:
                     call.connection.close()
-
-
-@contextlib.contextmanager
-def _listener(directory: str) -> Iterator[tuple[socket.socket, int]]:
-    """Listen in the directory, made when first needed; raise `busy` where another one does.
-
-    Yields the directory's descriptor, too.
-    """
-    hostfiles.make_directory(directory, _UNSAFE)
-    with hostfiles.directory(directory, _UNSAFE) as parent:
-        try:
-            lock = opened_and_owned(parent, _LOCK)
-        except OSError as error:
-            raise hostfiles.explain(error, "busy", directory) from error
-        if lock is None:
-            raise ColibriError("busy", "another process serves hooks here", hint="one is enough")
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-                try:
-                    _bind(listener, parent)
-                    listener.listen(_BACKLOG)
-                except OSError as error:
-                    raise hostfiles.explain(error, "busy", directory) from error
-                listener.setblocking(False)
-                yield listener, parent
-        finally:
-            os.close(lock)
-
-
-def _bind(listener: socket.socket, parent: int) -> None:
-    """Give it a name in parent: a whole path may be longer than an address (unix(7))."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(SOCKET, dir_fd=parent)  # of one that was killed: we have the lock
-    before = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    mask = os.umask(0o177)
-    try:
-        os.fchdir(parent)
-        listener.bind(SOCKET)
-    finally:
-        os.umask(mask)
-        os.fchdir(before)
-        os.close(before)
-
-
-@contextlib.contextmanager
-def _asked_to_end(selector: selectors.BaseSelector, end: Callable[[], None]) -> Iterator[None]:
-    """Call end on SIGTERM and SIGINT in the block, and wake whoever waits for the selector."""
-    reading, writing = socket.socketpair()
-    for each in (reading, writing):
-        each.setblocking(False)
-    selector.register(reading, selectors.EVENT_READ)
-    before = {
-        number: signal.signal(number, lambda *_: end())
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    waker = signal.set_wakeup_fd(writing.fileno())
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(waker)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        selector.close()
-        reading.close()
-        writing.close()
-
-
-def _is_ours(connection: socket.socket) -> bool:
-    try:
-        return peer_uid(connection) == os.geteuid()
-    except OSError:
-        return False
-
-
-def _parsed(connection: socket.socket, said: bytes) -> Call | None:
-    """Return the call; None for what is none."""
-    found = _FIRST_LINE.match(said)
-    if not found:
-        return None
-    (head, stdin), rest = map(int, found.groups()), said[found.end() :]
-    if len(rest) != head + stdin:
-        return None
-    return Call(connection, rest[:head], rest[head:], time.monotonic())
-
-
-def _send(connection: socket.socket, whole: bytes) -> bool:
-    """Say whether it was sent: whoever has gone is let go, and whoever does not read."""
-    try:
-        connection.settimeout(_SEND_SECONDS)
-        connection.sendall(whole)
-    except OSError:
-        return False
-    return True
