@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from functools import partial
 
@@ -285,13 +284,3 @@ def test_a_jail_is_looked_at_only_where_the_source_has_what_it_should_hold(world
     assert revealed(found.pop("t03")) == {"NAME": "new"}
     assert revealed(found.pop("t04")) == {"NAME": "t04"}
     assert all(isinstance(one, Unchanged) for one in found.values())
-
-
-def test_turns_of_threads_are_short_only_while_a_server_is_asked(world):
-    world.fill("acme", {"A": "1"})
-    before = sys.getswitchinterval()
-    stream = place.source(world).resolve([world.place.ref("acme")] * 2)
-    next(stream)
-    assert sys.getswitchinterval() < before
-    stream.close()
-    assert sys.getswitchinterval() == before

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from vault_svc.adapters.sources.vault import failures, places, values
@@ -28,8 +27,6 @@ _SHOWN = 64
 _AHEAD = 128
 _AHEAD_BYTES = 32 * 1024 * 1024
 _WORTH_A_LIST = 8
-# Python's 5 ms are longer than the server takes for an answer, and it waits for the next request.
-_TURN_SECONDS = 0.0002
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +101,7 @@ class VaultSource:
             ref, future = ahead.popleft()
             return ref, held.taken(future.result())
 
-        with _quick_turns(), ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(workers) as pool:
             try:
                 for ref in refs:
                     version = versions.of(ref.name)
@@ -156,17 +153,6 @@ class _Held:
         if isinstance(answer, SecretSet):
             with self._lock:
                 self._bytes += sign * sum(map(len, answer.values.values()))
-
-
-@contextmanager
-def _quick_turns() -> Iterator[None]:
-    """Let a thread that has an answer go on soon, though another one is at work."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(min(before, _TURN_SECONDS))
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
 
 
 def _worth_a_list(refs: Sequence[CollectionRef], session: Session) -> bool:
