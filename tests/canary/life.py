@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from tests.canary.marks import Marks, fresh_value, host_key_marks, identity_mark
 
 COLIBRI = [sys.executable, "-c", "from cli.app import main; main()"]
 TREE = Path(__file__).resolve().parents[2]
+SHORT_WAY = TREE / "cli/hook_start.py"
 
 
 @dataclass
@@ -220,6 +222,8 @@ def live(host: Host) -> Iterator[str]:
     yield "server"
     _spawned(host)
     yield "spawned"
+    _served(host)
+    yield "served"
     for action in ("suspend", "resume", "provision", "revoke", "offboard"):
         both_ways(host, action, "acme")
     host.colibri("provision", "acme", status=5)
@@ -252,6 +256,31 @@ def _spawned(host: Host) -> None:
     host.colibri("-v", "source", "login", "vault", *vault, stdin=pair, status=None)
     host.colibri("spawn-agent", "acme", "--", "/bin/true", status=None)
     host.colibri("spawn-local", "acme", "--", "/bin/true", status=None)
+
+
+def _served(host: Host) -> None:
+    """The hooks' service, looked at before and after it delivered a new value."""
+    host.colibri("secret", "set", "acme", "STDIN_KEY", stdin=host.value("served"))
+    with host.started("hook", "serve") as child:
+        give_up = time.monotonic() + 60
+        while not (host.state / "hooks/serve.sock").exists():
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        host._look_at(child.pid)
+        way = [sys.executable, "-I", "-S", str(SHORT_WAY), str(host.state / "hooks"), "60"]
+        way += ["/nowhere/colibri", "hook", "run", "--jail", "acme"]
+        way += ["--root", str(host.env_file("acme").parent)]
+        done = subprocess.run(way, env=host.environ, capture_output=True, check=False)
+        assert b"'acme' delivered" in done.stderr
+        host._look_at(child.pid)
+        child.terminate()
+        out, err = child.communicate(timeout=60)
+    for arguments, ended in (
+        (("hook", "serve"), (child.pid, child.returncode, out, err)),
+        (("hook", "run"), (0, done.returncode, done.stdout, done.stderr)),
+    ):
+        host.said.append(Said(arguments, *ended))
+        host.look()
 
 
 def commands_lived(host: Host) -> set[str]:

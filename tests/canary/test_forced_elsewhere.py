@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +16,7 @@ from tests.kit.memory import TurnableClock
 from tests.kit.vault import Double, World
 from tests.vault import place
 from vault_svc.adapters.clock import SystemClock
+from vault_svc.adapters.door_call import Call
 from vault_svc.adapters.jails.directory import DirectoryEngine
 from vault_svc.adapters.jails.podman import PodmanEngine
 from vault_svc.errors import ColibriError
@@ -72,6 +75,27 @@ def test_a_failing_hook_file_repeats_no_secret(cli, monkeypatch, port, member):
     cli.must("hook", "install", *where)
     calls = [("hook", verb, *where) for verb in ("show", "uninstall", "install")]
     assert forced(cli, monkeypatch, (port, member), calls)
+
+
+@pytest.mark.parametrize(("port", "member"), each("service"))
+def test_a_failing_hooks_service_repeats_no_secret(cli, monkeypatch, port, member):
+    cli.must("init")
+    assert forced(cli, monkeypatch, (port, member), [("hook", "serve")] * 8)
+
+
+@pytest.mark.parametrize(("port", "member"), each("service's call"))
+def test_a_failing_answer_to_a_hook_repeats_no_secret(cli, monkeypatch, port, member):
+    """The child that answers is this process here, so that what it says is seen."""
+    root = cli.tenant("acme", API_KEY="static").parents[2]
+    words = ("colibri", "hook", "run", "--jail", "acme", "--root", str(root))
+
+    def serve(_fits, handle) -> None:
+        ours, callers = socket.socketpair()
+        with ours, callers:
+            handle([Call(ours, "\0".join(("", "", *words)).encode(), b"", 0.0)], False)
+
+    monkeypatch.setattr(Services, "hook_door", lambda *_: SimpleNamespace(serve=serve))
+    assert forced(cli, monkeypatch, (port, member), [("hook", "serve")] * 8)
 
 
 @pytest.mark.parametrize(("port", "member"), each("agents"))

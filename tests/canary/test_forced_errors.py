@@ -138,6 +138,8 @@ ELSEWHERE = {
         *(f"LeaseSource.{each}" for each in members(ports()["LeaseSource"])),
     },
     "hooks": {f"HostFiles.{each}" for each in ("read", "write", "remove")},
+    "service": {"HookDoor.serve"},
+    "service's call": {"HookCall.answer"},
     "agents": {
         *("JailEngine.pid_of", "JailEngine.attach", "SpawnRecords.add", "SpawnRecords.abandoned"),
         *("Held.what", "Held.done", "Signals.ending", "SpawnRecords.names"),
