@@ -327,3 +327,16 @@ def test_no_process_of_a_jail_outlives_its_run(wrapped, base):
     assert ran.status == 0
     listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     assert mark not in listing.stdout
+
+
+@pytest.mark.parametrize("kind", [DirectoryEngine, BubblewrapEngine])
+def test_what_a_killed_destroy_left_of_a_jail_is_stopped_and_destroyed(base, kind):
+    """Its root is gone, its record still there: the next destroy finishes, an agent's too."""
+    engine = kind([str(base)])
+    engine.create("acme", OWNER)
+    shutil.rmtree(base / "acme/root")
+    assert code_of(lambda: engine.root_of("acme")) == "jail_root_not_plain"
+    engine.stop("acme")
+    engine.destroy("acme")
+    assert engine.list() == []
+    assert code_of(lambda: engine.stop("acme")) == "jail_not_found"

@@ -82,7 +82,7 @@ class BubblewrapEngine:
 
     def stop(self, name: str) -> None:
         """Do nothing for a jail that is there: what a command left ended with it."""
-        self._trees.root_of(name)
+        self._trees.must_have(name)
 
     def pid_of(self, name: str) -> int | None:
         """Return None: a jail has no process of its own."""

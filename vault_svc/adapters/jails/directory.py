@@ -48,7 +48,7 @@ class DirectoryEngine:
 
     def stop(self, name: str) -> None:
         """Do nothing for a jail that is there: what a command left ended with it."""
-        self._trees.root_of(name)
+        self._trees.must_have(name)
 
     def pid_of(self, name: str) -> int | None:
         """Return None: a jail has no process of its own."""

@@ -171,6 +171,11 @@ class JailTrees:
             within._held = found  # noqa: SLF001 - a copy of this very object
             yield within
 
+    def must_have(self, name: str) -> None:
+        """Raise `jail_not_found` unless it is there, if only what a killed destroy left of it."""
+        with self._found(name):
+            return
+
     def root_of(self, name: str) -> str:
         """Return the root's host path; raise `jail_not_found` or `jail_root_not_plain`."""
         with self.opened(name) as (path, _):
