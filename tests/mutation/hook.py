@@ -10,6 +10,8 @@ FILES = "tests/hook/test_files.py::"
 SPAWN = "tests/spawn/test_spawn.py::"
 QUEUE = "tests/unit/test_queue.py::"
 SERVE = "tests/hook/test_serve.py::"
+LASTING = "tests/hook/test_serve_lasting.py::"
+CALLERS = "tests/hook/test_serve_callers.py::"
 LAYER = "tests/attack/test_second_layer.py::"
 CHILD = "tests/attack/test_second_layer_child.py::"
 
@@ -131,7 +133,7 @@ HOOK = (
         "vault_svc/adapters/door.py",
         "not door_place.is_ours(connection) or self._full()",
         "self._full()",
-        (SERVE + "test_a_caller_who_is_somebody_else_is_not_heard[other]",),
+        (CALLERS + "test_a_caller_who_is_somebody_else_is_not_heard[other]",),
         "the kernel says who calls, not the directory alone",
     ),
     Mutation(
@@ -139,7 +141,7 @@ HOOK = (
         "cli/hook_call.py",
         "if state.st_uid != posix.geteuid() or state.st_mode & 0o077:",
         "if state.st_uid != posix.geteuid():",
-        (SERVE + "test_a_socket_where_others_could_have_put_it_is_not_asked",),
+        (CALLERS + "test_a_socket_where_others_could_have_put_it_is_not_asked",),
         "an impostor would let a jail start without its secrets",
     ),
     Mutation(
@@ -147,7 +149,7 @@ HOOK = (
         "cli/hook_serving.py",
         "services.side_by_side(groups, apart)",
         "[each for group in groups for each in apart(group)]",
-        (SERVE + "test_a_source_that_hangs_delays_no_tenant_of_another",),
+        (LASTING + "test_a_source_that_hangs_delays_no_tenant_of_another",),
         "one tenant's failure never delays another",
     ),
     Mutation(
@@ -155,7 +157,7 @@ HOOK = (
         "cli/hook_serving.py",
         "for number, result in filter(None, services.hook.each(spawned)):",
         "for number, result in enumerate(services.hook.several(spawned)):",
-        (SERVE + "test_one_that_waits_for_a_lock_delays_nobody_of_its_own_batch",),
+        (LASTING + "test_one_that_waits_for_a_lock_delays_nobody_of_its_own_batch",),
         "one tenant's lock never has its neighbours refused",
     ),
     Mutation(
@@ -163,7 +165,7 @@ HOOK = (
         "vault_svc/hazmat/filelock.py",
         "fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)",
         "fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)",
-        (SERVE + "test_its_lock_ends_with_it_whatever_a_child_does",),
+        (LASTING + "test_its_lock_ends_with_it_whatever_a_child_does",),
         "a stopped child would keep the next service away",
     ),
     Mutation(
@@ -171,7 +173,7 @@ HOOK = (
         "vault_svc/hazmat/worker.py",
         "unheard += told",
         "del told",
-        (SERVE + "test_what_a_child_told_before_its_end_is_heard",),
+        (LASTING + "test_what_a_child_told_before_its_end_is_heard",),
         "a jail that started with its secrets would be recorded as started without",
     ),
     Mutation(
