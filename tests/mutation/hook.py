@@ -156,7 +156,7 @@ HOOK = (
         "a batch is answered when all of it is done",
         "cli/hook_serving.py",
         "for number, result in filter(None, services.hook.each(spawned)):",
-        "for number, result in enumerate(services.hook.several(spawned)):",
+        "for number, result in list(filter(None, services.hook.each(spawned))):",
         (LASTING + "test_one_that_waits_for_a_lock_delays_nobody_of_its_own_batch",),
         "one tenant's lock never has its neighbours refused",
     ),

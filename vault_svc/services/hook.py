@@ -71,11 +71,6 @@ class Hook:
         """Return where the jail's secrets come from; raise `no_tenant_for_jail`."""
         return self._row(spawned).source
 
-    def several(self, spawned: Sequence[Spawned]) -> list[Outcome | ColibriError]:
-        """Deliver into jails that wait for the same source; see `each`."""
-        done = dict(filter(None, self.each(spawned)))
-        return [done[number] for number in range(len(spawned))]
-
     def each(self, spawned: Sequence[Spawned]) -> Iterator[Numbered | None]:
         """Deliver into jails that wait for the same source, with one session of it.
 
