@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import compileall
+import json
 import os
 import py_compile
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -83,29 +86,47 @@ class Copy:
 
     def run(self, tests: Sequence[str]) -> tuple[int, str]:
         """Run tests in the copy; return pytest's exit status (FAILED for a hang) and words."""
-        command = [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=line"]
-        command += ["-p", "pytest_timeout"]
-        command += ["-p", "tests.mutation.guard", f"--timeout={SECONDS // 2}"]
+        arguments = ["-q", "--no-header", "--tb=line", "--rootdir", str(self.tree)]
+        arguments += ["-p", "pytest_timeout"]
+        arguments += ["-p", "tests.mutation.guard", f"--timeout={SECONDS // 2}"]
         # One failure of many parameters is enough, but each named test must have one.
-        command += ["--maxfail=1"] if len(tests) == 1 else []
+        arguments += ["--maxfail=1"] if len(tests) == 1 else []
+        made, words = tempfile.mkstemp(dir=self.tree, prefix="words-")  # an orphan may still write
+        os.close(made)
+        status = self._asked([*arguments, *tests], words, SECONDS * 2)
+        if status is None:
+            return FAILED, "\n".join(f"FAILED {test} hangs" for test in tests)
+        return status, Path(words).read_text()
+
+    def _asked(self, *asked: object) -> int | None:
+        assert self.warm.stdin
+        assert self.warm.stdout
+        self.warm.stdin.write(json.dumps(asked) + "\n")
+        self.warm.stdin.flush()
+        if not (said := self.warm.stdout.readline()):
+            raise Unusable("the process that forks for each run is gone")
+        answer: int | None = json.loads(said)
+        return answer
+
+    @cached_property
+    def warm(self) -> subprocess.Popen[str]:
+        """The process that forks for each run."""
         environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COLIBRI_"))}
         environ |= {"PYTHONPATH": str(self.tree), "COLIBRI_MUTATED_TREE": str(self.tree)}
         environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # half of a quick run
         environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        try:
-            done = subprocess.run(
-                [*command, "--rootdir", str(self.tree), *tests],
-                cwd=self.tree,
-                env=environ,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=SECONDS * 2,
-            )
-        except subprocess.TimeoutExpired:
-            return FAILED, "\n".join(f"FAILED {test} hangs" for test in tests)
-        return done.returncode, done.stdout + done.stderr
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.mutation.warm"],
+            cwd=self.tree,
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def close(self) -> None:
+        """End it."""
+        self.warm.communicate(timeout=SECONDS)
 
 
 def red(said: str) -> set[str]:

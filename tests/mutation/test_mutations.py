@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -28,8 +28,10 @@ def _parameter(mutation: Mutation):
 
 
 @pytest.fixture(scope="session")
-def copy(tmp_path_factory) -> Copy:
-    return Copy(tmp_path_factory.mktemp("mutated"))
+def copy(tmp_path_factory) -> Iterator[Copy]:
+    made = Copy(tmp_path_factory.mktemp("mutated"))
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")
