@@ -6,7 +6,6 @@ import compileall
 import json
 import os
 import py_compile
-import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+from tests.mutation import guard
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SECONDS = 60
@@ -74,15 +75,16 @@ class Copy:
         if status != PASSED or skipped:
             raise Unusable(f"without a mutation: status {status}\n{said[-2000:]}")
 
-    def must_fail(self, mutation: Mutation) -> None:
-        """Insist that every named test sees the broken rule."""
+    def must_fail(self, mutation: Mutation) -> tuple[str, ...]:
+        """Insist that every named test sees the broken rule; return those that failed, whole."""
         with self.mutated(mutation):
             status, said = self.run(mutation.tests)
         seen = red(said)
-        unseen = [test for test in mutation.tests if test.partition("::")[2] not in seen]
+        unseen = [test for test in mutation.tests if not any(_is(test, each) for each in seen)]
         if status != FAILED or unseen:
             verdict = "survived" if status in {PASSED, FAILED} else f"status {status}"
             raise Unusable(f"{mutation.name}: {verdict}: {unseen}\n{said[-2000:]}")
+        return seen
 
     def run(self, tests: Sequence[str]) -> tuple[int, str]:
         """Run tests in the copy; return pytest's exit status (FAILED for a hang) and words."""
@@ -95,7 +97,7 @@ class Copy:
         os.close(made)
         status = self._asked([*arguments, *tests], words, SECONDS * 2)
         if status is None:
-            return FAILED, "\n".join(f"FAILED {test} hangs" for test in tests)
+            return FAILED, "\n".join(f"{guard.RED}{json.dumps(test)}" for test in tests)
         return status, Path(words).read_text()
 
     def _asked(self, *asked: object) -> int | None:
@@ -129,9 +131,12 @@ class Copy:
         self.warm.communicate(timeout=SECONDS)
 
 
-def red(said: str) -> set[str]:
-    """Return what failed, with and without parameters; an oracle may speak only after the test."""
-    failed = {line.split(" ")[1] for line in said.splitlines() if line.startswith("FAILED ")}
-    called = {test.partition("::")[2] for test in failed}
-    called |= set(re.findall(r"^_+ ERROR at teardown of (\S+)", said, re.MULTILINE))
-    return called | {name.partition("[")[0] for name in called}
+def red(said: str) -> tuple[str, ...]:
+    """Return what failed, in a test or after it: an oracle may speak only then."""
+    lines = [line for line in said.splitlines() if line.startswith(guard.RED)]
+    return tuple(json.loads(line.removeprefix(guard.RED)) for line in lines)
+
+
+def _is(named: str, failed: str) -> bool:
+    """Say whether a named test is the one that failed, or has its parameters."""
+    return named in {failed, failed.partition("[")[0]}
