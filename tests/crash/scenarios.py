@@ -128,9 +128,11 @@ SCENARIOS = {
     for each in (
         Scenario("provision-first", ("provision", "acme"), _first, floor=60),
         Scenario("provision-changed", ("provision", "acme"), _changed, floor=60),
-        Scenario("provision-all", ("provision", "--all"), _fleet, floor=80),
-        Scenario("provision-repair", ("provision", "acme", "--repair"), _drifted, floor=50),
-        Scenario("provision-adopt", ("provision", "acme"), _reverted, floor=35),
+        Scenario("provision-all", ("provision", "--all"), _fleet, floor=80, share=2),
+        Scenario(
+            "provision-repair", ("provision", "acme", "--repair"), _drifted, floor=50, share=2
+        ),
+        Scenario("provision-adopt", ("provision", "acme"), _reverted, floor=35, share=2),
         Scenario("revoke", ("revoke", "acme"), _delivered, floor=55),
         Scenario("offboard", ("offboard", "acme"), _delivered, floor=55),
         Scenario(

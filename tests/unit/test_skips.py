@@ -33,6 +33,7 @@ pytest.importorskip("a_module_that_nobody_has")
 def test_never_collected():
     pass
 """
+PLUGINS = ("-p", "xdist", "-p", "pytest_timeout")
 LISTED = "tests/test_it.py::test_skips | a reason\ntests/test_it.py::test_marked | a reason\n"
 
 
@@ -52,10 +53,11 @@ def project(tmp_path):
         environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COLIBRI_"))}
         if enforced:
             environ["COLIBRI_TEST_SKIPS_ENFORCED"] = enforced
+        environ |= {"PYTHONPATH": str(TESTS.parent), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", *options],
+            [sys.executable, "-m", "pytest", "-q", *PLUGINS, *options],
             cwd=tmp_path,
-            env=environ | {"PYTHONPATH": str(TESTS.parent)},
+            env=environ,
             capture_output=True,
             text=True,
             check=False,

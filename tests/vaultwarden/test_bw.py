@@ -52,7 +52,10 @@ def test_bw_logs_in_unlocks_syncs_and_reads(version, kdf, new_world, tmp_path):
     assert passwords == {"API_KEY": "säcret", "OLD_KEY": "older"}
 
 
-@pytest.mark.parametrize(("version", "unlocks"), [(bw.OLDER, [200]), (bw.NEWEST, [500, 200])])
+@pytest.mark.parametrize(
+    ("version", "unlocks"),
+    [pytest.param(bw.OLDER, [200], marks=pytest.mark.full), (bw.NEWEST, [500, 200])],
+)
 def test_bw_serves_on_a_socket_pair_without_an_address(version, unlocks, new_world, tmp_path):
     world = new_world()
     world.add_login(world.add_collection("acme"), "API_KEY", "säcret")
