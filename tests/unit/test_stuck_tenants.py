@@ -16,6 +16,7 @@ import pytest
 
 from tests.kit.cli import Cli
 from vault_svc.adapters.delivery import ConfinedDelivery
+from vault_svc.adapters.jails.directory import DirectoryEngine
 from vault_svc.adapters.locks import FileLocks
 from vault_svc.adapters.registry.lazy import LazyRegistry
 from vault_svc.adapters.sources.embedded import EmbeddedSource
@@ -90,6 +91,22 @@ def test_a_jail_that_somebody_is_at_work_on_is_not_destroyed(acme: Cli) -> None:
         assert code(acme, "jail", "destroy", "acme") == "jail_taken"
         held.done()
     acme.must("jail", "destroy", "acme")
+
+
+def test_a_destruction_that_is_refused_has_its_end_in_the_log(acme: Cli, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ColibriError("crosses_mount", "something is mounted there", hint="umount it")
+
+    acme.must("update-tenant", "acme", "--ephemeral")
+    with monkeypatch.context() as patch:
+        patch.setattr(DirectoryEngine, "destroy", refuse)
+        assert code(acme, "jail", "destroy", "acme") == "crosses_mount"
+    acme.must("jail", "destroy", "acme")
+    told = acme.must("audit", "tail", "--json").json["items"][-4:]
+    assert [line["event"] for line in told] == [
+        "will_destroy_jail", "jail_not_destroyed", "will_destroy_jail", "jail_destroyed",
+    ]  # fmt: skip
+    assert told[1]["detail"]["code"] == "crosses_mount"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="leases are Linux's")

@@ -41,6 +41,7 @@ class Event(StrEnum):
     JAIL_STOPPED = "jail_stopped"
     WILL_DESTROY_JAIL = "will_destroy_jail"
     JAIL_DESTROYED = "jail_destroyed"
+    JAIL_NOT_DESTROYED = "jail_not_destroyed"
     HOST_KEY_ROTATED = "host_key_rotated"
     IDENTITY_ROTATED = "identity_rotated"
     SOURCE_LOGIN = "source_login"

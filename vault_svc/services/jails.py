@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
 from vault_svc.domain import names
@@ -118,9 +118,8 @@ class Jails:
     def _destroyed(self, name: str, engine: str | None, holder: Tenant | None) -> JailInfo:
         info = self.found(name, engine)
         self._refuse_renamed_host(info)
-        self.context.record(Event.WILL_DESTROY_JAIL, jail=name, engine=info.engine)
-        self.context.engine(info.engine).destroy(name)
-        self.context.record(Event.JAIL_DESTROYED, jail=name, engine=info.engine)
+        with destruction(self.context, jail=name, engine=info.engine):
+            self.context.engine(info.engine).destroy(name)
         memory = memory_of(holder) if holder else ""
         self.context.memory.drop(memory or self.context.memory.path(name))
         return info
@@ -164,6 +163,19 @@ def _asked(engines: Sequence[JailEngine]) -> Listing:
             failed[engine.name] = error
             found += error.found if isinstance(error, PartListError) else ()
     return Listing(sorted(found, key=lambda info: (info.name, info.engine)), failed)
+
+
+@contextmanager
+def destruction(context: Context, tenant_id: str = "", **facts: str) -> Iterator[None]:
+    """Audit a jail's end in the block: before it, and after it that it came or why it did not."""
+    context.record(Event.WILL_DESTROY_JAIL, tenant_id, **facts)
+    try:
+        yield
+    except ColibriError as error:
+        with suppress(ColibriError):  # why it stays is what the caller needs to hear
+            context.record(Event.JAIL_NOT_DESTROYED, tenant_id, code=error.code, **facts)
+        raise
+    context.record(Event.JAIL_DESTROYED, tenant_id, **facts)
 
 
 def refuse_in_use(records: SpawnRecords, jail: str) -> None:

@@ -17,6 +17,7 @@ from vault_svc.ports.jail_engine import JailEngine
 from vault_svc.ports.spawning import Held, Passing, Signals, SpawnRecords
 from vault_svc.services.batch import Options
 from vault_svc.services.context import Context
+from vault_svc.services.jails import destruction
 from vault_svc.services.provision import Provisioner
 from vault_svc.services.removal import Remover
 
@@ -191,10 +192,9 @@ class Spawner:
         engine = self.context.engine(what.engine)
         if any(info.name == what.jail for info in engine.list()):
             facts = {"jail": what.jail, "engine": what.engine}
-            self.context.record(Event.WILL_DESTROY_JAIL, what.tenant_id, **facts)
-            engine.stop(what.jail)
-            engine.destroy(what.jail)
-            self.context.record(Event.JAIL_DESTROYED, what.tenant_id, **facts)
+            with destruction(self.context, what.tenant_id, **facts):
+                engine.stop(what.jail)
+                engine.destroy(what.jail)
         self._forget(what)
 
     def _is_passing(self, what: Passing) -> bool:
