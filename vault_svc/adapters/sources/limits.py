@@ -12,5 +12,5 @@ def misfit(value: SecretValue, max_bytes: int) -> str:
     except UnicodeEncodeError:
         return "is not valid Unicode"
     if length > max_bytes:
-        return f"is longer than {max_bytes} bytes"
+        return f"is longer than max_value_bytes, {max_bytes} bytes"
     return "holds a NUL character" if "\0" in value.reveal() else ""

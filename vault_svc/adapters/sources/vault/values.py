@@ -17,7 +17,10 @@ def secret_set(ref: CollectionRef, found: Found, rules: Rules) -> SecretSet:
     over a limit; the variable is named, its value never.
     """
     if len(found.data) > rules.max_secrets:
-        raise _refused(ref, f"has {len(found.data)} variables, the limit is {rules.max_secrets}")
+        raise _refused(
+            ref,
+            f"has {len(found.data)} variables, max_secrets_per_collection is {rules.max_secrets}",
+        )
     kept: dict[str, SecretValue] = {}
     total = 0
     for name in sorted(found.data):
@@ -30,7 +33,9 @@ def secret_set(ref: CollectionRef, found: Found, rules: Rules) -> SecretSet:
             raise _refused(ref, f"has a value of {name} that {why}")
         total += len(kept[name])
     if total > rules.max_collection_bytes:
-        raise _refused(ref, f"has {total} bytes, the limit is {rules.max_collection_bytes}")
+        raise _refused(
+            ref, f"has {total} bytes, max_collection_bytes is {rules.max_collection_bytes}"
+        )
     return SecretSet(ref.collection_id, found.revision, kept)
 
 

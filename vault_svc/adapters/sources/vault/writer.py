@@ -118,7 +118,7 @@ class VaultWriter:
             raise ColibriError(
                 "secret_value_unrepresentable",
                 f"collection '{collection}' would have {len(data)} variables,"
-                f" the limit is {self._rules.max_secrets}",
+                f" max_secrets_per_collection is {self._rules.max_secrets}",
             )
         return data
 

@@ -136,7 +136,7 @@ def _check(item: Item, name: str, value: SecretValue, rules: Rules) -> None:
         if "\0" in value.reveal():
             why = "has a NUL character"
         elif length > rules.max_value_bytes:
-            why = f"has {length} bytes, the limit is {rules.max_value_bytes}"
+            why = f"has {length} bytes, max_value_bytes is {rules.max_value_bytes}"
         else:
             return
     raise ColibriError("secret_value_unrepresentable", f"{item}: the value of {name} {why}")
