@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.kit.vaultwarden.certs import Authority
 from tests.vault import place
 from vault_svc.adapters.sources.vault import wire
 from vault_svc.adapters.sources.vault.exchange import Channel
@@ -39,8 +42,9 @@ class Twice(bytes):
 class Script:
     """Answers the n-th request of all connections with the n-th text."""
 
-    def __init__(self, *answers: bytes) -> None:
+    def __init__(self, *answers: bytes, tls: ssl.SSLContext | None = None) -> None:
         self._left = list(answers)
+        self._tls = tls
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         self.asked: list[bytes] = []
@@ -56,8 +60,8 @@ class Script:
             except OSError:
                 return
             self.connections += 1
-            with one:
-                self._talk(one)
+            with self._tls.wrap_socket(one, server_side=True) if self._tls else one as talk:
+                self._talk(talk)
 
     def _talk(self, one: socket.socket) -> None:
         while self._left and (got := self._request(one)):
@@ -69,7 +73,10 @@ class Script:
                 one.sendall(answer[len(answer) // 2 :])
                 self.said.set()
                 continue
-            one.sendall(answer)
+            try:
+                one.sendall(answer)
+            except ConnectionError:  # given up
+                return
             if isinstance(answer, Cut):
                 return
 
@@ -91,12 +98,19 @@ class Script:
 
 
 @contextmanager
-def script(*answers: bytes, **more) -> Iterator[tuple[Script, wire.Wire]]:
-    made = Script(*answers)
-    limits = place.options(timeout_seconds=2.0, **more)
-    session = wire.session(trust(""), limits)
+def script(
+    *answers: bytes,
+    tls: ssl.SSLContext | None = None,
+    ca: str = "",
+    by_proxy: bool = False,
+    **more,
+) -> Iterator[tuple[Script, wire.Wire]]:
+    made = Script(*answers, tls=tls)
+    url = f"http{'s' if tls else ''}://127.0.0.1:{made.port}"
+    limits = place.options(timeout_seconds=2.0, proxy=url if by_proxy else "", **more)
+    session = wire.session(trust(ca), limits)
     try:
-        yield made, wire.Wire(session, limits, f"http://127.0.0.1:{made.port}", token="t-1")
+        yield made, wire.Wire(session, limits, url, token="t-1")
     finally:
         session.close()
         made.end()
@@ -135,8 +149,16 @@ def test_an_answer_is_understood(answer):
         WHOLE.replace(b": 20", b": +20"),
         WHOLE.replace(b": 20", b": \xb2"),
         WHOLE.replace(b": 20", b": " + b"9" * 40),
+        WHOLE.replace(b"\r\n\r\n", b"\r\nno header\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        WHOLE.replace(b"\r\n\r\n", b"\r\nX: a\r\rTransfer-Encoding: chunked\r\n\r\n"),
+        WHOLE.replace(b"200 OK", b"103 Early Hints"),
+        WHOLE.replace(b"200 OK", b"204 No Content"),
+        CHUNKED.replace(b"200 OK", b"204 No Content") + PARTS,
+        WHOLE.replace(b"200 OK", b"304 Not Modified"),
+        *(CHUNKED + PARTS[:end] for end in range(PARTS.index(b"\r\n0\r\n"), len(PARTS))),
+        *(CHUNKED + b"0\r\n\r\n"[:end] for end in range(5)),
     ],
-    ids=range(14),
+    ids=range(44),
 )
 def test_an_answer_whose_end_does_not_come_or_makes_no_sense_is_incomplete(answer):
     with script(Cut(answer)) as (_, one), pytest.raises(ColibriError) as caught:
@@ -245,3 +267,50 @@ def test_nothing_is_sent_that_would_be_a_second_request(value):
     with pytest.raises(ValueError, match="head") as caught:
         channel.ask("GET", "/v1/x", {"X-Vault-Token": value}, None)
     assert value not in str(caught.value)
+
+
+def test_over_tls_too_what_follows_an_answer_is_no_answer_to_the_next_request(tmp_path):
+    """What came in the same record is unpacked already: the socket itself has nothing more."""
+    authority = Authority(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("server"))
+    long = BODY[:-1] + b" " * 9000 + b"}"
+    first = WHOLE.replace(b": 20", b": %d" % len(long)).replace(BODY, long)
+    other = WHOLE.replace(b'"b"', b'"c"')
+    ca = authority.file.read_text()
+    with script(first + other, WHOLE, concurrency=1, tls=context, ca=ca) as (server, one):
+        assert [one.get("/v1/x") for _ in range(2)] == [FOUND, FOUND]
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("by_proxy", [False, True])
+@pytest.mark.parametrize(
+    "head",
+    [
+        b'Content-Type: multipart/x; "' + (b";" * 60_000 + b"\r\n ") * 2 + b"\r\n",
+        b"X: y\r" + b"Content-Type:message/x\r\r" * 2_000 + b"\r\n",
+        b"X: y\r" + b"Content-Type:message/x\r\r" * 900 + b"\r\n",
+        b"X: " + b"x" * 60_000 + b"\r\n",
+    ],
+    ids=["hours of reckoning", "mail in mail", "mail in mail, in short", "megabytes"],
+)
+def test_a_head_is_small(head, by_proxy):
+    answer = Cut(WHOLE.replace(b"OK\r\n", b"OK\r\n" + head))
+    before = time.process_time()
+    with script(answer, by_proxy=by_proxy) as (_, one), pytest.raises(ColibriError) as caught:
+        one.get("/v1/x")
+    assert caught.value.code in {"source_unreachable", "source_incomplete"}
+    assert time.process_time() - before < 2
+
+
+def test_an_answer_that_broke_off_leaves_nothing_open():
+    """Errors of a whole run are kept, and with them the frames they came through."""
+    broken = Cut(WHOLE.replace(b"OK", b"OK\r\nConnection: close"))
+    with script(*[broken] * 8, max_answer_bytes=8) as (_, one):
+        kept, before = [], len(os.listdir("/proc/self/fd"))
+        for _ in range(8):
+            with pytest.raises(ColibriError) as caught:
+                one.get("/v1/x")
+            kept.append(caught.value)
+        time.sleep(0.1)
+        assert len(os.listdir("/proc/self/fd")) <= before + 1

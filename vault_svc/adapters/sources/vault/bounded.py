@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import socket
 import ssl
-import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, cast
@@ -25,9 +23,8 @@ class _Timed(HTTPConnection):
         return plain(super()._new_conn(), self.timeout)
 
     def getresponse(self) -> Any:
-        if isinstance(self.sock, Until):
-            self.sock.until = time.monotonic() + (self.timeout or math.inf)
-        return super().getresponse()
+        read = super().getresponse
+        return self.sock.head(self.timeout, read) if isinstance(self.sock, Until) else read()
 
 
 class _TimedTls(_Timed, HTTPSConnection):

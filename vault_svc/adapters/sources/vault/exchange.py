@@ -6,22 +6,20 @@ twice, none follows a redirect, and an answer has to be whole in its time.
 
 from __future__ import annotations
 
-import math
 import re
 import select
-import socket
 import ssl
-import time
 from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse
-from typing import Final
+from typing import Final, cast
 from urllib.parse import quote
 
-from vault_svc.adapters.sources.vault.timed import Until, plain
+from vault_svc.adapters.sources.vault.timed import Tls, Until, plain
 
 _HEADER: Final = re.compile(r"[\t\x20-\x7e]*", re.ASCII)
 _LENGTH: Final = re.compile(r"\d{1,15}", re.ASCII)
 _EMPTY: Final = frozenset({204, 304})
+_LEAST_FINAL: Final = 200
 _TARGET: Final = "!$%&'()*+,/:;=?@[]~"
 
 
@@ -42,7 +40,7 @@ class Channel(HTTPConnection):
     def connect(self) -> None:
         """Open it; the context decides what it trusts."""
         super().connect()
-        self.sock: socket.socket = plain(self.sock, self.timeout)
+        self.sock = plain(self.sock, self.timeout)
         if self._context:
             name = self.host.rstrip(".")
             self.sock = self._context.wrap_socket(self.sock, server_hostname=name)
@@ -51,7 +49,8 @@ class Channel(HTTPConnection):
         """Say whether a request may be sent: neither an end has come nor what nobody asked for."""
         waiting = select.poll()
         waiting.register(self.sock, select.POLLIN)
-        return not waiting.poll(0)
+        unpacked = isinstance(self.sock, Tls) and self.sock.pending()
+        return not (unpacked or waiting.poll(0))
 
     def ask(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None
@@ -63,10 +62,9 @@ class Channel(HTTPConnection):
         if not all(map(_HEADER.fullmatch, headers.values())):  # http.client's error has the value
             raise ValueError("a request's head would be more than one")
         try:
+            way = cast("Until", self.sock)  # getresponse leaves none if this is its last answer
             self.request(method, quote(target, safe=_TARGET), body, headers)
-            if isinstance(self.sock, Until):
-                self.sock.until = time.monotonic() + (self.timeout or math.inf)
-            return Answer(self.getresponse())
+            return Answer(way.head(self.timeout, self.getresponse), way)
         except HTTPException:
             raise ConnectionError("this is no HTTP") from None
 
@@ -74,11 +72,12 @@ class Channel(HTTPConnection):
 class Answer:
     """An answer's head, and its body while it is read."""
 
-    def __init__(self, response: HTTPResponse) -> None:
-        """Take what http.client read."""
+    def __init__(self, response: HTTPResponse, way: Until) -> None:
+        """Take what http.client read, and from where."""
         self.status_code = response.status
         self.headers = response.headers
         self._response = response
+        self._way = way
 
     def iter_content(self, size: int) -> Iterator[bytes]:
         """Yield the body as it comes; raise BrokenOff, or TimeoutError."""
@@ -92,18 +91,30 @@ class Answer:
             raise
         except (HTTPException, OSError, ValueError):
             raise BrokenOff from None
-        if self._response.length:  # fewer bytes came than were told
+        if self._response.length or self._way.ended:  # fewer bytes came than were told
             raise BrokenOff
+
+    def close(self) -> None:
+        """End it: the connection under it is closed with it, if the server wanted that."""
+        self._response.close()
 
     def leaves_free(self) -> bool:
         """Say whether another request may go over the same connection."""
         return self._response.isclosed() and not self._response.will_close
 
     def _refuse_odd_end(self) -> None:
-        """Refuse none, two, or one http.client does not see: what is cut would look whole."""
+        """Refuse none, two, or one http.client does not see: what is cut would look whole.
+
+        An answer without a body must tell of none: it would be the next request's answer. What
+        comes before the final answer is none, and a head that is odd hides what stands below.
+        """
+        odd = self.headers.defects or self.headers.get_payload()
+        if self.status_code < _LEAST_FINAL or odd:
+            raise BrokenOff
         codings, lengths = (
             self.headers.get_all(name, []) for name in ("transfer-encoding", "content-length")
         )
         told = [*(each.lower() == "chunked" for each in codings), *map(_LENGTH.fullmatch, lengths)]
-        if self.status_code not in _EMPTY and not (len(told) == 1 and all(told)):
+        empty = self.status_code in _EMPTY and not codings and {*lengths} <= {"0"}
+        if not empty and (self.status_code in _EMPTY or len(told) != 1 or not all(told)):
             raise BrokenOff
