@@ -43,6 +43,8 @@ class Connections:
             yield answer
         finally:
             if found and not (answer and answer.leaves_free()):
+                if answer:
+                    answer.close()
                 found[1].close()
                 found = None
             self._slots.put(found)
