@@ -151,13 +151,14 @@ def test_no_life_of_our_own_token_breaks_a_session(world, ttl):
         b'{"data":{"data":{"A":"1"},"metadata":{"version":NaN,"created_time":"x"}}}',
         b'{"data":{"data":{"A":"1"},"metadata":{"version":' + b"1" * 5000 + b"}}}",
         b'{"data":{"data":{"A":"1"},"metadata":{"version":1,"created_time":["x"]}}}',
+        b'{"data":{"data":{"A":"1"},"metadata":{"version":true,"created_time":"x"}}}',
         b'{"data":{"data":{"../../x":"1"},"metadata":{"version":1,"created_time":"x"}}}',
         b'{"data":{"data":{"LD_PRELOAD":"1"},"metadata":{"version":1,"created_time":"x"}}}',
         b'{"data":{"data":{"A":"\\u0000"},"metadata":{"version":1,"created_time":"x"}}}',
         b'{"data":{"data":{"A":"\\ud800"},"metadata":{"version":1,"created_time":"x"}}}',
         b'{"errors":["\\u001b[2J"],"data":"\\u001b[2J"}',
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_an_answer_that_makes_no_sense_delivers_nothing(world, body):
     world.fill("acme", {"A": "1"})
@@ -180,3 +181,51 @@ def test_one_path_the_server_can_not_serve_is_one_tenants(world):
     found = {ref.name: one for ref, one in source.resolve([world.place.ref(n) for n in names])}
     assert found.pop("t3").code == "source_unreachable"
     assert {name: revealed(one)["A"] for name, one in found.items()} == {n: n for n in found}
+
+
+@pytest.mark.parametrize(
+    ("part", "status", "body"),
+    [
+        ("token/create", 200, b'{"auth":"x"}'),
+        ("token/create", 200, b'{"auth":[1]}'),
+        ("token/create", 200, b'{"auth":true}'),
+        ("data/tenants/acme", 400, b'{"errors":5}'),
+        ("data/tenants/acme", 403, b'{"errors":true,"warnings":{"a":1}}'),
+        ("approle/login", 400, b'{"errors":1.5}'),
+        ("approle/login", 200, b'{"auth":["x"]}'),
+        ("lookup-self", 200, b'{"data":["ttl"]}'),
+        ("sys/health", 200, b'["initialized","sealed"]'),
+    ],
+    ids=range(9),
+)
+def test_an_answer_of_another_shape_has_a_name(world, part, status, body):
+    world.fill("acme", {"A": "1"})
+    source = place.source(world)
+    world.server.fault(part, status, body)
+    found = resolve_one(source, world.place.ref("acme"))
+    assert isinstance(found, ColibriError)
+    assert found.code.startswith("source_")
+
+
+@pytest.mark.parametrize("engine", ['["kv"]', '{"kv":1}', "null"], ids=range(3))
+def test_a_mount_of_an_odd_kind_is_none(world, engine):
+    admin = place.admin(world)
+    world.server.fault("internal/ui/mounts", 200, b'{"data":{"type":%b}}' % engine.encode())
+    with admin.client(None) as client, pytest.raises(ColibriError) as caught:
+        client.kv_version()
+    assert caught.value.code == "server_mismatch"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"data":{"data":{"A":"1","A":"2"},"metadata":{"version":1,"created_time":"x"}}}',
+        b'{"data":{"data":{"A":"1"},"data":{},"metadata":{"version":1,"created_time":"x"}}}',
+        b'{"data":{"data":{"A":"1"},"metadata":{"version":1,"version":2,"created_time":"x"}}}',
+    ],
+    ids=range(3),
+)
+def test_an_answer_that_says_two_things_says_nothing(world, body):
+    world.fill("acme", {"A": "1"})
+    world.server.fault("data/tenants/acme", 200, body)
+    assert resolve_one(place.source(world), world.place.ref("acme")).code == "source_incomplete"

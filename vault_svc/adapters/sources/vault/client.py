@@ -15,7 +15,7 @@ from hvac.api.system_backend import Policies
 from vault_svc.adapters.sources.vault import failures
 from vault_svc.adapters.sources.vault.places import TOKEN_ROLE, Place, policy_of
 from vault_svc.adapters.sources.vault.refusal import Refusal
-from vault_svc.adapters.sources.vault.wire import Wire, incomplete
+from vault_svc.adapters.sources.vault.wire import Wire, incomplete, part
 from vault_svc.errors import ColibriError
 
 MINTED_SECONDS: Final = 60
@@ -85,7 +85,7 @@ class Client:
         """
         found = _data(self.wire.get(f"/v1/sys/internal/ui/mounts/{self.place.mount}"))
         options = found.get("options") or {}
-        if found.get("type") not in {"kv", "generic"} or not isinstance(options, dict):
+        if str(found.get("type")) not in {"kv", "generic"} or not isinstance(options, dict):
             raise ColibriError(
                 "server_mismatch", f"the mount '{self.place.mount}' is no KV engine", hint="--mount"
             )
@@ -163,7 +163,7 @@ class Client:
                 no_default_policy=True,
                 display_name=name,
             )
-        auth = made.get("auth") or {}
+        auth = part(made, "auth")
         if auth.get("policies") != [policy] or auth.get("num_uses") != uses:
             raise ColibriError(
                 "source_forbidden",
@@ -255,7 +255,7 @@ def _newest(metadata: dict[str, Any]) -> str:
 
 def _revision(version: object, created: object) -> str:
     """Return version and time of birth: a collection that was made anew counts from 1 again."""
-    if not isinstance(version, int) or not isinstance(created, str) or not created:
+    if type(version) is not int or not isinstance(created, str) or not created:
         raise incomplete("a collection's version is no number, or has no time")
     return f"{version}@{created[:40]}"
 

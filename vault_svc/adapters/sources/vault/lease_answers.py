@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from vault_svc.adapters.sources.vault.places import LEASE_ROLE
-from vault_svc.adapters.sources.vault.wire import incomplete, is_token
+from vault_svc.adapters.sources.vault.wire import incomplete, is_token, part
 from vault_svc.domain.lease import Request
 from vault_svc.domain.secret import SecretValue
 from vault_svc.errors import ColibriError
@@ -20,7 +20,7 @@ _CERTIFICATES: Final = ("certificate", "signed_key")
 
 def granted(answer: dict[str, Any], policy: str) -> Grant:
     """Return a tenant's new token; raise `source_forbidden` for one that can do more or other."""
-    auth = answer.get("auth") or {}
+    auth = part(answer, "auth")
     token, accessor = auth.get("client_token"), auth.get("accessor")
     if not (is_token(token) and isinstance(accessor, str) and accessor):
         raise incomplete("the answer to a tenant's lease token has none in it")

@@ -22,6 +22,7 @@ from vault_svc.adapters.sources.vault.lease_answers import granted, issued, numb
 from vault_svc.adapters.sources.vault.places import LEASE_ROLE, lease_policy_of
 from vault_svc.adapters.sources.vault.refusal import Refusal
 from vault_svc.adapters.sources.vault.session import Session, Sessions
+from vault_svc.adapters.sources.vault.wire import part
 from vault_svc.domain.lease import Request
 from vault_svc.domain.secret import SecretValue
 from vault_svc.errors import ColibriError
@@ -71,7 +72,7 @@ class VaultLeases:
             answer = self._as_tenant(token, lambda client: Token(client.wire).renew_self())
         except Refusal:
             return None
-        return number((answer.get("auth") or {}).get("lease_duration"), "a token's period")
+        return number(part(answer, "auth").get("lease_duration"), "a token's period")
 
     def issue(self, token: SecretValue, request: Request) -> Issued:
         """Ask for a lease; what the server says no to made none."""

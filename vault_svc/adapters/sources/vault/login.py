@@ -11,7 +11,7 @@ from vault_svc.adapters.sources.vault import account as accounts
 from vault_svc.adapters.sources.vault import failures
 from vault_svc.adapters.sources.vault.account import Account
 from vault_svc.adapters.sources.vault.refusal import Refusal
-from vault_svc.adapters.sources.vault.wire import Wire
+from vault_svc.adapters.sources.vault.wire import Wire, part
 from vault_svc.domain.secret import SecretValue
 from vault_svc.errors import ColibriError
 from vault_svc.ports.credential_store import CredentialStore
@@ -59,15 +59,15 @@ def unwrapped_secret_id(wire: Wire, wrapped: SecretValue, auth_mount: str) -> Se
     """
     token = accounts.checked_secret(wrapped, "wrapped secret id")
     try:
-        origin = wire.post("/v1/sys/wrapping/lookup", json={"token": token}).get("data") or {}
-        path = str(origin.get("creation_path"))
+        origin = wire.post("/v1/sys/wrapping/lookup", json={"token": token})
+        path = str(part(origin, "data").get("creation_path"))
         if not (path.startswith(f"auth/{auth_mount}/role/") and path.endswith("/secret-id")):
             raise ColibriError(
                 "source_auth_failed",
                 "the wrapping token does not come from this AppRole's secret ids",
                 hint=_STOLEN,
             )
-        data = Wrapping(wire.with_token(token)).unwrap().get("data") or {}
+        data = part(Wrapping(wire.with_token(token)).unwrap(), "data")
     except Refusal as refusal:
         raise _not_unwrapped(refusal) from None
     secret_id = data.get("secret_id")

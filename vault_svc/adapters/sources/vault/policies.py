@@ -18,6 +18,7 @@ from vault_svc.adapters.sources.vault.client import Client
 from vault_svc.adapters.sources.vault.lease_rules import lease_rules
 from vault_svc.adapters.sources.vault.places import Place
 from vault_svc.adapters.sources.vault.refusal import Refusal
+from vault_svc.adapters.sources.vault.wire import part
 from vault_svc.domain.lease import Request
 from vault_svc.errors import ColibriError
 from vault_svc.ports.source_admin import Document
@@ -112,7 +113,7 @@ def _with_leases(wanted: Document) -> str:
 
 def _policy(client: Client, name: str) -> str | None:
     found = _asked(lambda: Policies(client.wire).read_acl_policy(name), f"look at policy '{name}'")
-    text = (found or {}).get("data", {}).get("policy")
+    text = part(found or {}, "data").get("policy")
     return text.strip() if isinstance(text, str) else None
 
 
@@ -122,7 +123,7 @@ def _role(client: Client, wanted: Document) -> str | None:
     found = _asked(lambda: Token(client.wire).read_role(name), f"look at token role '{name}'")
     if found is None:
         return None
-    decided = _decided(found.get("data") or {}, json.loads(wanted.text))
+    decided = _decided(part(found, "data"), json.loads(wanted.text))
     return json.dumps(decided, indent=2, sort_keys=True)
 
 

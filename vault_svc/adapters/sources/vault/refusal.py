@@ -40,12 +40,16 @@ class Refusal(Exception):  # noqa: N818 - a server's no, often an expected one
         said = " ".join(
             text
             for key in ("errors", "warnings")
-            for text in found.get(key) or ()
+            for text in _listed(found.get(key))
             if isinstance(text, str)
         )
         self.words = frozenset(word for fragment, word in _WORDS if fragment in said)
         data = found.get("data")
         self.gone = isinstance(data, dict) and isinstance(data.get("metadata"), dict)
+
+
+def _listed(found: Any) -> list[Any]:
+    return found if isinstance(found, list) else []
 
 
 def _parsed(body: bytes) -> dict[str, Any]:

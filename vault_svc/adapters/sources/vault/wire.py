@@ -86,8 +86,7 @@ class Wire(Adapter):  # type: ignore[misc]
 
     def get_login_token(self, response: dict[str, Any]) -> str:
         """Return the token of a login's answer; raise `source_incomplete`."""
-        auth = response.get("auth")
-        token = auth.get("client_token") if isinstance(auth, dict) else None
+        token = part(response, "auth").get("client_token")
         if not is_token(token):
             raise incomplete("a login's answer has no token in it")
         return str(token)
@@ -148,14 +147,14 @@ class Wire(Adapter):  # type: ignore[misc]
         if answer.headers.get("content-encoding", "identity") != "identity":
             # It would be unpacked before it could be measured, and was not asked for.
             raise incomplete("the server's answer is packed")
-        for part in answer.iter_content(_CHUNK):
-            size += len(part)
+        for each in answer.iter_content(_CHUNK):
+            size += len(each)
             if size > self._options.max_answer_bytes:
                 raise incomplete(
                     f"an answer is larger than {self._options.max_answer_bytes} bytes",
                     hint="if that is meant, raise the setting vault_max_answer_bytes",
                 )
-            parts.append(part)
+            parts.append(each)
         return b"".join(parts)
 
 
@@ -190,6 +189,12 @@ def is_token(found: object) -> bool:
     return fits and str(found).isascii() and str(found).isprintable()
 
 
+def part(answer: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return an object in an answer, {} where there is none."""
+    found = answer.get(name)
+    return found if isinstance(found, dict) else {}
+
+
 def incomplete(message: str, *, hint: str = "") -> ColibriError:
     """Return the error for an answer that is not whole."""
     return ColibriError("source_incomplete", message, hint=hint)
@@ -199,12 +204,20 @@ def _document(status: int, body: bytes) -> dict[str, Any]:
     if status == _NO_CONTENT or not body:
         return {}
     try:
-        found = loads(body)
+        found = loads(body, object_pairs_hook=_once)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise incomplete("the server's answer is no document")
     return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse what is said twice: nobody knows which of the two is meant."""
+    whole = dict(pairs)
+    if len(whole) != len(pairs):
+        raise ValueError
+    return whole
 
 
 def _seconds(text: str) -> float:

@@ -14,6 +14,7 @@ from vault_svc.adapters.sources.vault import failures
 from vault_svc.adapters.sources.vault.client import Client, Found
 from vault_svc.adapters.sources.vault.options import Rules
 from vault_svc.adapters.sources.vault.refusal import Refusal
+from vault_svc.adapters.sources.vault.wire import part
 from vault_svc.domain import names
 from vault_svc.domain.secret import CollectionRef, SecretInfo, SecretValue
 from vault_svc.errors import ColibriError
@@ -147,7 +148,7 @@ def _write(client: Client, collection: str, data: Mapping[str, Any], version: in
     made = KvV2(client.wire).create_or_update_secret(
         client.place.path(collection), data, cas=version, mount_point=client.place.mount
     )
-    written = (made.get("data") or {}).get("version")
+    written = part(made, "data").get("version")
     return written if isinstance(written, int) else version + 1
 
 
