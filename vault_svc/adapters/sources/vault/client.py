@@ -137,7 +137,7 @@ class Client:
             raise incomplete("the list of versions is no list")
         known = {name: _newest(each) for name, each in found.items() if isinstance(each, dict)}
         # More than asked for: a server that knows no pages, and told all.
-        return known, str(keys[-1]) if len(keys) == PAGE else ""
+        return known, _asked_for(keys[-1]) if len(keys) == PAGE else ""
 
     def newest_version(self, name: str) -> int:
         """Return the number of a collection's newest version, deleted or not."""
@@ -242,6 +242,11 @@ def _data(found: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise incomplete("the server's answer has no data in it")
     return data
+
+
+def _asked_for(name: object) -> str:
+    """Return a name that can be asked for again, "" for what can't."""
+    return name if isinstance(name, str) and name.isprintable() else ""
 
 
 def _newest(metadata: dict[str, Any]) -> str:

@@ -71,7 +71,7 @@ class VaultSource:
             except ColibriError as error:
                 yield from ((ref, error) for ref in refs)
                 return
-            versions = Versions(session, wanted=_worth_a_list(refs, session))
+            versions = Versions(session, _worth_a_list(refs, session))
             yield from self._in_order(refs, session, stack.enter_context(versions))
 
     def ahead(self) -> None:
@@ -155,9 +155,11 @@ class _Held:
                 self._bytes += sign * sum(map(len, answer.values.values()))
 
 
-def _worth_a_list(refs: Sequence[CollectionRef], session: Session) -> bool:
+def _worth_a_list(refs: Sequence[CollectionRef], session: Session) -> list[str]:
+    """Return the names whose versions are looked up in a list, which fewer are not worth."""
     delivered = sum(bool(ref.delivered) for ref in refs)
-    return delivered >= _WORTH_A_LIST and session.client.place.version != 1
+    worth = delivered >= _WORTH_A_LIST and session.client.place.version != 1
+    return [ref.name for ref in refs] if worth else []
 
 
 def _verified(ref: CollectionRef, version: str | None) -> CollectionRef:

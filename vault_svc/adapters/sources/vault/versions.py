@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
 
@@ -15,13 +16,15 @@ _Page = tuple[dict[str, str], str]
 class Versions:
     """What the server lists, in the order of names; where it can't, nothing is known of any.
 
-    What is wrong then, each collection's own request will say.
+    What is wrong then, each collection's own request will say. A list is read no further than those
+    requests would go: a server can always think of a name before the next one that is wanted.
     """
 
-    def __init__(self, session: Session, *, wanted: bool) -> None:
-        """Ask nothing yet, and nothing at all unless wanted."""
+    def __init__(self, session: Session, wanted: Collection[str]) -> None:
+        """Ask nothing yet, and nothing at all unless some are wanted."""
         self._session = session
-        self._wanted = wanted
+        self._wanted = frozenset(wanted)
+        self._pages_left = len(self._wanted)
         self._known: dict[str, str] = {}
         self._last = ""
         self._next: Future[_Page] | None = None
@@ -47,8 +50,9 @@ class Versions:
             known, last = page.result()
         except (ColibriError, Refusal):
             return
-        self._known |= known
-        if last > self._last:  # else it goes in a circle
+        self._known |= {name: known[name] for name in known.keys() & self._wanted}
+        self._pages_left -= 1
+        if last > self._last and self._pages_left >= 0:  # else it goes in a circle, or on and on
             self._next = self._pool.submit(self._page, last)
             self._last = last
 
