@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -182,3 +183,17 @@ def test_the_namespace_goes_along_with_all_but_the_whole_servers_health(world, m
     assert {namespace for _, namespace in health} == {None}
     assert {namespace for _, namespace in seen - health} == {"team/a"}
     assert len(seen) >= 5
+
+
+def test_the_hosts_authorities_are_the_hosts_and_no_key_is_written_down(tmp_path, monkeypatch):
+    planted = Authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(planted.file))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    assert ssl.create_default_context().keylog_filename  # the eyes: the library's own listens
+    context = trust("")
+    assert context.keylog_filename is None
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    theirs = ssl.create_default_context(cafile=str(planted.file)).get_ca_certs()
+    assert [one for one in context.get_ca_certs() if one in theirs] == []

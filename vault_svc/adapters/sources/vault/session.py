@@ -192,14 +192,26 @@ def trust(ca: str) -> ssl.SSLContext:
 
     Raises `usage` for PEM that can't be read.
     """
-    if not ca:
-        return ssl.create_default_context()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if not ca:
+        _trust_the_hosts(context)
+        return context
     try:
         context.load_verify_locations(cadata=ca)
     except ssl.SSLError:
         raise ColibriError("usage", "the CA file holds no certificate that can be read") from None
     return context
+
+
+def _trust_the_hosts(context: ssl.SSLContext) -> None:
+    """Load the host's authorities.
+
+    ssl's own way takes others, and a file to write session keys to, from the environment.
+    """
+    paths = ssl.get_default_verify_paths()
+    with suppress(OSError):  # none there: then nothing is trusted
+        context.load_verify_locations(capath=paths.openssl_capath)
+        context.load_verify_locations(cafile=paths.openssl_cafile)
 
 
 def _no_password() -> str:
