@@ -314,3 +314,23 @@ def test_an_answer_that_broke_off_leaves_nothing_open():
             kept.append(caught.value)
         time.sleep(0.1)
         assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
+def test_who_ends_before_tls_begins_is_away_and_no_other_server():
+    """A balancer without a server behind it; later there may be one again."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def hang_up() -> None:
+            one, _ = listening.accept()
+            with one:
+                one.recv(65536)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        limits = place.options(timeout_seconds=2.0)
+        session = wire.session(trust(""), limits)
+        with pytest.raises(ColibriError) as caught:
+            wire.Wire(session, limits, f"https://127.0.0.1:{listening.getsockname()[1]}").get("/x")
+        session.close()
+        thread.join()
+    assert caught.value.code == "source_unreachable"

@@ -88,6 +88,7 @@ def checked_server(url: str) -> str:
         parts = urlsplit(url)
         plain = not (parts.query or parts.fragment or parts.username or parts.password)
         host, _ = parts.hostname or "", parts.port
+        host.encode("idna")  # as it will be to be looked up
     except ValueError:
         plain, host = False, ""
     odd = not url.isascii() or not url.isprintable() or " " in url

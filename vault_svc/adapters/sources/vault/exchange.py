@@ -43,7 +43,10 @@ class Channel(HTTPConnection):
         self.sock = plain(self.sock, self.timeout)
         if self._context:
             name = self.host.rstrip(".")
-            self.sock = self._context.wrap_socket(self.sock, server_hostname=name)
+            try:
+                self.sock = self._context.wrap_socket(self.sock, server_hostname=name)
+            except ssl.SSLEOFError:  # whoever stands before a server that is away
+                raise ConnectionError("it ended before TLS began") from None
 
     def is_alive(self) -> bool:
         """Say whether a request may be sent: neither an end has come nor what nobody asked for."""
