@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from vault_svc.adapters import queue as adapter
 from vault_svc.adapters.queue import FileQueue
 
 PATIENCE = 20
@@ -199,3 +200,73 @@ def test_who_waits_for_something_else_keeps_nobody_and_is_kept_by_nobody(queue):
     busy.join(PATIENCE)
     assert said == [b"beside", b"later", b"busy"]
     assert os.listdir(queue._path) == ["embedded.lead"]
+
+
+@pytest.mark.parametrize("call", ["os.rename", "opened_and_locked"])
+def test_on_a_disk_that_fills_up_meanwhile_it_is_served_alone(queue, monkeypatch, call):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"vault_svc.adapters.queue.{call}", full)
+        assert queue.ask("embedded", b"x", _echo) == b"answer to x"
+    assert os.listdir(queue._path) == []
+
+
+def _three(queue: FileQueue) -> tuple[list[int], dict[bytes, bytes]]:
+    """Return how many were served in each round, and the answers; two come while one is served."""
+    rounds: list[int] = []
+    leading = threading.Event()
+
+    def serve(asked: Sequence[bytes]) -> Answers:
+        rounds.append(len(asked))
+        leading.set()
+        _until(lambda: len(_names(queue, ".ask")) == 3 or len(rounds) > 1)
+        yield from _echo(asked)
+
+    answers: dict[bytes, bytes] = {}
+
+    def ask(word: bytes) -> None:
+        answers[word] = queue.ask("embedded", word, serve)
+
+    threads = [threading.Thread(target=ask, args=(word,)) for word in (b"1", b"2", b"3")]
+    for thread in threads:
+        thread.start()
+        assert leading.wait(PATIENCE)
+    for thread in threads:
+        thread.join(PATIENCE)
+    return rounds, answers
+
+
+EACH_ITS_OWN = {word: b"answer to " + word for word in (b"1", b"2", b"3")}
+
+
+def test_an_answer_that_can_not_be_written_down_is_not_lost_on_who_has_it(queue, monkeypatch):
+    real = adapter._write
+
+    def full(parent: int, name: str, content: bytes, **more: bool) -> int:
+        if content.startswith(b"answer"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(parent, name, content, **more)
+
+    monkeypatch.setattr(adapter, "_write", full)
+    assert _three(queue) == ([1, 2, 1], EACH_ITS_OWN)
+
+
+def test_an_answer_that_is_swept_before_it_is_locked_is_asked_for_again(queue, monkeypatch):
+    """Whoever leads after the lead was given back sweeps while the one before still answers."""
+    real = adapter.fcntl.flock
+    swept: list[str] = []
+
+    def flock(fd: int, how: int) -> None:
+        name = os.path.basename(os.readlink(f"/proc/self/fd/{fd}"))
+        if name.endswith(f"-{os.getpid()}.fresh") and name not in swept:
+            swept.append(name)
+            parent = os.open(queue._path, os.O_RDONLY)
+            adapter._sweep(parent, "embedded")
+            os.close(parent)
+        real(fd, how)
+
+    monkeypatch.setattr(adapter.fcntl, "flock", flock)
+    assert _three(queue) == ([1, 2, 1], EACH_ITS_OWN)
+    assert len(swept) == 3

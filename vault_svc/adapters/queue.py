@@ -53,14 +53,16 @@ class FileQueue:
             stem, held = asked
             try:
                 return self._answered(parent, kind, stem, serve)
+            except OSError:
+                return _alone(request, serve)
             finally:
                 for suffix in (_ASK, _ANSWER):
                     _remove(parent, stem + suffix)
                 os.close(held)
 
     def _answered(self, parent: int, kind: str, stem: str, serve: Serve) -> bytes:
-        pause = _FIRST_PAUSE
-        while (said := _read(parent, stem + _ANSWER)) is None:
+        pause, said = _FIRST_PAUSE, None
+        while said is None and (said := _read(parent, stem + _ANSWER)) is None:
             lead = opened_and_locked(parent, kind + _LEAD, os.O_RDWR | os.O_CREAT)
             if lead is None:
                 time.sleep(pause)
@@ -68,25 +70,28 @@ class FileQueue:
                 continue
             with closing(_Lead(lead)) as held:
                 # What the one before us answered is not asked again.
-                if _read(parent, stem + _ANSWER) is None:
-                    self._serve(parent, kind, stem, serve, held)
+                if (said := _read(parent, stem + _ANSWER)) is None:
+                    said = self._serve(parent, kind, stem, serve, held)
         return said
 
-    def _serve(self, parent: int, kind: str, mine: str, serve: Serve, lead: _Lead) -> None:
+    def _serve(self, parent: int, kind: str, mine: str, serve: Serve, lead: _Lead) -> bytes | None:
+        """Answer those who wait, as far as there is room; return our own answer."""
         others = [stem for stem in _sweep(parent, kind) if stem != mine]
         stems = [mine, *others][: self._at_once]
         asked = {stem: said for stem in stems if (said := _read(parent, stem + _ASK)) is not None}
-        stems, left = list(asked), set(asked)
+        stems, own = list(asked), None
         for found in serve(list(asked.values())):
             if found is not None:
                 stem = stems[found[0]]
-                _answer(parent, stem, found[1])
-                left.discard(stem)
+                own = found[1] if stem == mine else own
+                with suppress(OSError):  # whoever gets none serves itself
+                    _answer(parent, stem, found[1])
                 continue
             # Whoever comes now does not wait for what those wait for, nor do we for others.
             lead.close()
-            if mine not in left:
-                return
+            if own is not None:
+                break
+        return own
 
 
 class _Lead:
@@ -121,16 +126,17 @@ def _announced(parent: int, kind: str, request: bytes) -> tuple[str, int] | None
     while True:
         stem = f"{kind}-{os.urandom(12).hex()}"
         early = f"{stem}{_FRESH}"
+        held = None
         try:
             held = _write(parent, early, request, keep=True)
-        except OSError:
-            _remove(parent, early)
-            return None
-        try:
             os.rename(early, stem + _ASK, src_dir_fd=parent, dst_dir_fd=parent)
-        except FileNotFoundError:  # swept before it was locked
-            os.close(held)
-            continue
+        except OSError as error:
+            _remove(parent, early)
+            if held is not None:
+                os.close(held)
+            if isinstance(error, FileNotFoundError):  # swept before it was locked
+                continue
+            return None
         return stem, held
 
 
