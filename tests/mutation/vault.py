@@ -44,9 +44,8 @@ VAULT = (
     Mutation(
         "the host's authorities trusted beside the login's own",
         HERE + "session.py",
-        "    if not ca:\n        return ssl.create_default_context()\n"
-        "    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)\n",
-        "    context = ssl.create_default_context()\n    if not ca:\n        return context\n",
+        "    if not ca:\n        _trust_the_hosts(context)\n",
+        "    _trust_the_hosts(context)\n    if not ca:\n",
         (ENVIRONMENT + "test_only_the_pinned_authority_counts",),
         "whoever gets a certificate from any authority could stand in between",
     ),
@@ -61,8 +60,8 @@ VAULT = (
     Mutation(
         "a dripping answer waited for",
         HERE + "exchange.py",
-        "            if isinstance(self.sock, Until):\n",
-        "            if False:\n",
+        "way.head(self.timeout, self.getresponse)",
+        "self.getresponse()",
         (HOSTILE + "test_an_answer_that_drips_is_given_up_in_time",),
         "a server could hold a run and its tenants' locks for days",
     ),
@@ -80,6 +79,14 @@ VAULT = (
         " or not found[1].is_alive()",
         "",
         (EXCHANGE + "test_what_follows_an_answer_is_no_answer_to_the_next_request",),
+        "one tenant could be answered with what was another's",
+    ),
+    Mutation(
+        "bytes that TLS has unpacked taken for the next answer",
+        HERE + "exchange.py",
+        "        return not (unpacked or waiting.poll(0))\n",
+        "        return not waiting.poll(0)\n",
+        (EXCHANGE + "test_over_tls_too_what_follows_an_answer_is_no_answer_to_the_next_request",),
         "one tenant could be answered with what was another's",
     ),
     Mutation(
