@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -229,3 +230,20 @@ def test_an_answer_that_says_two_things_says_nothing(world, body):
     world.fill("acme", {"A": "1"})
     world.server.fault("data/tenants/acme", 200, body)
     assert resolve_one(place.source(world), world.place.ref("acme")).code == "source_incomplete"
+
+
+def test_an_error_that_is_kept_keeps_nothing_of_what_was_read(world):
+    """Of each tenant of a run; its frames have the answer, its request and the token."""
+    names = [f"t{number}" for number in range(20)]
+    for name in names:
+        world.fill(name, {"A": name})
+    world.server.fault("data/tenants/", 200, b" " * 1_100_000)
+    source = place.source(world, max_answer_bytes=1_000_000)
+    tracemalloc.start()
+    try:
+        found = [one for _, one in source.resolve([world.place.ref(name) for name in names])]
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert {one.code for one in found} == {"source_incomplete"}
+    assert kept < 5_000_000

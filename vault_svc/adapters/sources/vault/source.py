@@ -95,7 +95,7 @@ class VaultSource:
         held = _Held()
 
         def read(ref: CollectionRef, version: str | None) -> Answer:
-            return held.read(self._one(ref, session, version))
+            return held.read(_bare(self._one(ref, session, version)))
 
         def first() -> Resolved:
             ref, future = ahead.popleft()
@@ -153,6 +153,14 @@ class _Held:
         if isinstance(answer, SecretSet):
             with self._lock:
                 self._bytes += sign * sum(map(len, answer.values.values()))
+
+
+def _bare(answer: Answer) -> Answer:
+    """Take off where an error came from: its frames hold all that was read, and the token."""
+    if isinstance(answer, ColibriError):
+        answer.__context__ = None
+        answer.with_traceback(None)
+    return answer
 
 
 def _worth_a_list(refs: Sequence[CollectionRef], session: Session) -> list[str]:
