@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -324,6 +325,22 @@ def test_one_that_fails_keeps_no_other_from_starting(cli):
     bad, nobody, good, _ = (done[number] for number in range(4))
     assert (bad.code, nobody.code) == ("tenant_suspended", "no_tenant_for_jail")
     assert good.result == "delivered"
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("root", ["/odd\udcff", "/a" * 40_000, "/x\0y", ""], ids=range(4))
+def test_a_root_that_is_none_keeps_no_other_from_starting(cli, root, known):
+    """It is a spawner's word; the jails that wait beside it are other tenants'."""
+    for name in ("bad", "good"):
+        cli.tenant(name, API_KEY=f"value-of-{name}")
+    if not known:  # as where an engine's roots change
+        with sqlite3.connect(cli.state / "colibri.sqlite") as registry:
+            registry.execute("UPDATE tenants SET jail_root = '' WHERE tenant_id = 'bad'")
+        registry.close()
+    spawned = [Spawned("bad", root), Spawned("good", str(cli.state / "jails/good/root"))]
+    done = dict(filter(None, Services(load(cli.environment)).hook.each(spawned)))
+    assert done[0].code not in {"", "internal"}
+    assert done[1].result == "delivered"
 
 
 def _started(cli: Cli, name: str) -> subprocess.Popen:

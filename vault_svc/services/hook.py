@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from vault_svc.domain import names, oci
 from vault_svc.domain.tenant import Tenant
@@ -20,6 +20,9 @@ if TYPE_CHECKING:  # most hooks are answered by another's delivery, and need non
     from vault_svc.ports.registry import TenantReader
     from vault_svc.services.context import Context
 
+
+_LONGEST: Final = 4095
+"""Bytes of a path that the kernel takes (PATH_MAX, limits.h)."""
 
 Numbered: TypeAlias = "tuple[int, Outcome | ColibriError]"
 
@@ -152,4 +155,19 @@ class Hook:
                 f"no tenant of host '{host}' has the jail '{spawned.jail}'",
                 hint=f"colibri register-tenant TENANT --jail {spawned.jail}",
             )
+        if not _is_path(spawned.root):
+            raise ColibriError(
+                "jail_root_mismatch",
+                f"the root that is named for jail '{spawned.jail}' can be no path of this host",
+                hint="name the root as the host has it",
+                tenant=row.tenant_id,
+            )
         return row
+
+
+def _is_path(text: str) -> bool:
+    """Say whether a registry can be asked for it: bytes that are no text come as surrogates."""
+    try:
+        return len(text.encode()) <= _LONGEST
+    except UnicodeEncodeError:
+        return False
