@@ -243,7 +243,8 @@ def test_versions_are_listed_page_by_page(world, monkeypatch, page):
     assert revealed(found.pop("t03")) == {"NAME": "new"}
     assert all(isinstance(one, Unchanged) for one in found.values())
     if world.server:
-        assert world.server.asked("detailed-metadata") == 12 // page + 1
+        # The look ahead for what follows a full last page may not have begun when the run is over.
+        assert -(-12 // page) <= world.server.asked("detailed-metadata") <= 12 // page + 1
         assert world.server.asked("secret/metadata/tenants/t") == 0
 
 
