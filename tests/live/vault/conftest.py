@@ -13,6 +13,7 @@ import pytest
 
 from tests.kit.vault import World
 from tests.live.vault import database, process
+from vault_svc.adapters.sources.vault.places import POLICY_PREFIX
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,7 +45,11 @@ def address(request: pytest.FixtureRequest) -> World:
 
 @pytest.fixture
 def new_world(address: World) -> Callable[..., World]:
-    """Make worlds of a mount of their own on the one real server."""
+    """Make worlds of a mount of their own on the one real server; a test begins without tenants."""
+    if process.server() is None:  # ours alone: policies are of no mount, and would be another's
+        for name in address.must("LIST", "sys/policies/acl")["data"]["keys"]:
+            if name.startswith(POLICY_PREFIX):
+                address.must("DELETE", f"sys/policies/acl/{name}")
 
     def make(*, version: int = 2) -> World:
         mount = f"kv-{secrets.token_hex(6)}"
