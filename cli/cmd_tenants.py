@@ -98,7 +98,7 @@ def register_tenant(
 
     Example: colibri register-tenant acme --create-jail
     """
-    from vault_svc.services.tenants import Registration
+    from vault_svc.services.registration import Registration
 
     asked = Registration(
         tenant,
@@ -118,7 +118,7 @@ def register_tenant(
     )
     services = session(context).services
     try:
-        row = services.tenants.register(asked)
+        row = services.registrar.register(asked)
     except ColibriError as error:
         if error.code != "jail_not_found":
             raise

@@ -23,7 +23,7 @@ from vault_svc.adapters.sources.documents import Document, Secret
 from vault_svc.config import load
 from vault_svc.domain.receipt import Owner
 from vault_svc.domain.secret import SecretValue
-from vault_svc.services.tenants import Registration
+from vault_svc.services.registration import Registration
 from vault_svc.wiring import Services
 
 COPY = ".bare-env"
@@ -76,7 +76,7 @@ class Fleet:
             owner = Owner(1000, 1000) if os.geteuid() == 0 else None
             for name in self.names:
                 asked = Registration(name, tier="scratch", owner=owner, create_jail=True)
-                services.tenants.register(asked)
+                services.registrar.register(asked)
             services._registry.dispose()
         print(f"{self.count} tenants made in {time.monotonic() - started:.0f} s (not measured)")
         return self

@@ -23,7 +23,7 @@ from vault_svc.adapters.credentials.store import UriCredentials
 from vault_svc.adapters.sources.vault.source import VaultSource
 from vault_svc.config import load
 from vault_svc.domain.receipt import Owner
-from vault_svc.services.tenants import Registration
+from vault_svc.services.registration import Registration
 from vault_svc.wiring import Services
 
 ITEMS = 5
@@ -98,7 +98,7 @@ class Host:
                 )
                 # One listing for each registration is not what is measured.
                 with mock.patch.object(VaultSource, "locate", lambda *_, ref=ref: ref):
-                    services.tenants.register(asked)
+                    services.registrar.register(asked)
         services._registry.dispose()
 
     def _configure_agent(self) -> None:

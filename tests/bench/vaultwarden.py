@@ -28,7 +28,7 @@ from vault_svc.adapters.sources.vaultwarden.source import VaultwardenSource
 from vault_svc.config import load
 from vault_svc.domain.receipt import Owner
 from vault_svc.domain.secret import CollectionRef
-from vault_svc.services.tenants import Registration
+from vault_svc.services.registration import Registration
 from vault_svc.wiring import Services
 
 ITEMS = 5
@@ -82,7 +82,7 @@ class Organisation:
         )
         # Each registration is a session of its own; a thousand of them are not what is measured.
         with mock.patch.object(VaultwardenSource, "locate", lambda *_: ref):
-            self.services.tenants.register(asked)
+            self.services.registrar.register(asked)
 
     def delivered(self) -> list[Path]:
         return sorted(self.state.glob("jails/*/root/.env"))

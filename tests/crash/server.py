@@ -43,6 +43,7 @@ WARM = (
     "vault_svc.services.hook",
     "vault_svc.services.keys",
     "vault_svc.services.provision",
+    "vault_svc.services.registration",
     "vault_svc.services.removal",
     "vault_svc.services.secrets",
     "vault_svc.services.tenants",

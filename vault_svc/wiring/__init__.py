@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from vault_svc.services.keys import Keys
     from vault_svc.services.leases import Leases
     from vault_svc.services.provision import Provisioner
+    from vault_svc.services.registration import Registrar
     from vault_svc.services.removal import Remover
     from vault_svc.services.renewal import Renewer
     from vault_svc.services.secrets import Secrets
@@ -76,8 +77,15 @@ class Services(WithHooks):
         return (*made, *self.keys.initialise())
 
     @cached_property
+    def registrar(self) -> Registrar:
+        """Register."""
+        from vault_svc.services.registration import Registrar
+
+        return Registrar(self._context, self._spawns)
+
+    @cached_property
     def tenants(self) -> Tenants:
-        """Register, update."""
+        """Update."""
         from vault_svc.services.tenants import Tenants
 
         return Tenants(self._context, self._spawns)
