@@ -58,7 +58,7 @@ def provision(
 
     Example: colibri provision acme
     """
-    from vault_svc.services.batch import Options
+    from vault_svc.services.job import Options
 
     _one_or_all(tenant, everyone)
     provisioner = session(context).services.provisioner

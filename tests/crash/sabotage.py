@@ -18,8 +18,9 @@ from vault_svc.domain.plan import Plan, Step
 from vault_svc.domain.receipt import Owner, Placed
 from vault_svc.domain.tenant import Status
 from vault_svc.hazmat import confine, confine_stage, hostfiles
-from vault_svc.services import batch
+from vault_svc.services import batch, planning
 from vault_svc.services.batch import Batch
+from vault_svc.services.recording import Recorder
 from vault_svc.services.removal import Remover
 
 
@@ -80,14 +81,14 @@ def _announced_late() -> None:
 
 def _reported_late() -> None:
     """The receipt closes the intent before the log says "delivered"."""
-    record, report = Batch._record, Batch._report
+    record, report = Recorder.record, Recorder._report
 
-    def late(self: Batch, jobs: Any, failures: Any) -> Any:
+    def late(self: Recorder, jobs: Any, failures: Any) -> Any:
         outcomes = list(record(self, jobs, failures))
         report(self, jobs, self._receipts(jobs), failures)
         return iter(outcomes)
 
-    Batch._record, Batch._report = late, lambda *_: None
+    Recorder.record, Recorder._report = late, lambda *_: None
 
 
 def _receipt_first() -> None:
@@ -95,7 +96,8 @@ def _receipt_first() -> None:
     place = Batch._place
 
     def early(self: Batch, writes: Any, delivery: Any) -> None:
-        self._context.registry.commit([self._receipt(job) for job in writes], {})
+        recorder = Recorder(self._context)
+        self._context.registry.commit([recorder._receipt(job) for job in writes], {})
         place(self, writes, delivery)
 
     Batch._place = early
@@ -113,14 +115,14 @@ def _no_sweep() -> None:
 
 def _never_done() -> None:
     """Every run writes, changed or not."""
-    decide = batch.decide
+    decide = planning.decide
 
     def again(*args: Any, **kwargs: Any) -> Plan:
         plan = decide(*args, **kwargs)
         known = args[0]
         return Plan(Step.WRITE, known.next_generation(), plan.digest, plan.drift, announced=False)
 
-    batch.decide = again
+    planning.decide = again
 
 
 def _closed_first() -> None:

@@ -79,7 +79,7 @@ FILES = (
     ),
     Mutation(
         "intent closed although part of its set was placed",
-        "vault_svc/services/batch.py",
+        "vault_svc/services/recording.py",
         "        return _identities(now) == _identities(before)\n",
         "        return True\n",
         (DELIVERY + "test_a_failure_between_two_names_keeps_the_intent_and_the_next_run_goes_on",),

@@ -492,7 +492,7 @@ ACTS_IN_ORDER = (
         "receipts before the write",
         BATCH,
         "                self._place(writes, held.delivery)\n",
-        "                list(self._record(jobs, failures))\n"
+        "                list(Recorder(self._context).record(jobs, failures))\n"
         "                self._place(writes, held.delivery)\n",
         (ACTS + "test_a_receipt_is_recorded_only_after_its_file_is_there",),
         "a row that lies",
@@ -532,7 +532,7 @@ ACTS_IN_ORDER = (
     ),
     Mutation(
         "empty collection delivered",
-        BATCH,
+        "vault_svc/services/planning.py",
         "if not resolved.values and not may_be_empty:",
         "if False:",
         (ACTS + "test_an_empty_collection_takes_nothing_away",),

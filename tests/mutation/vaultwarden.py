@@ -196,7 +196,7 @@ VAULTWARDEN = (
     ),
     Mutation(
         "older content over newer",
-        "vault_svc/services/batch.py",
+        "vault_svc/services/planning.py",
         "    return row.source, row.collection_id, row.generation\n",
         "    return row.source, row.collection_id, 0\n",
         (TOGETHER + "test_what_was_read_before_a_newer_delivery_is_not_delivered_over_it",),

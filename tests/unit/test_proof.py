@@ -56,13 +56,13 @@ from vault_svc.adapters.audit.jsonl import JsonlAudit
 from vault_svc.adapters.jails.bubblewrap import BubblewrapEngine
 from vault_svc.domain.receipt import Found
 from vault_svc.ports.audit_log import Verdict
-from vault_svc.services import batch, removal, standing, verify
+from vault_svc.services import planning, removal, standing, verify
 
-decide = batch.decide
+decide = planning.decide
 def always(known, found, content, digest, *, recorded):
     return decide(known, Found("missing"), content, digest, recorded=recorded)
 
-batch.decide = always
+planning.decide = always
 class Blind:
     look, known_keys, drift = standing.look, standing.known_keys, lambda *_: ()
 

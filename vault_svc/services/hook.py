@@ -104,7 +104,7 @@ class Hook:
 
     def _delivered(self, work: dict[str, tuple[int, Spawned]]) -> Iterator[Numbered | None]:
         from vault_svc.ports.delivery import JailRoot
-        from vault_svc.services.batch import Options
+        from vault_svc.services.job import Options
         from vault_svc.services.provision import Provisioner
 
         roots: dict[str, JailRoot] = {

@@ -19,8 +19,8 @@ from vault_svc.domain.secret import SecretSet, SecretValue, Unchanged
 from vault_svc.domain.tenant import Action, Tenant, next_status
 from vault_svc.errors import ColibriError
 from vault_svc.ports.secret_source import Answer
-from vault_svc.services.batch import Options
 from vault_svc.services.context import Context
+from vault_svc.services.job import Options
 from vault_svc.services.lease_ending import LeaseEnder
 from vault_svc.services.read_back import ReadBack, read_back, reconcile, static_part
 

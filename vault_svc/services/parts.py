@@ -9,8 +9,8 @@ from vault_svc.domain.plan import Outcome
 from vault_svc.domain.tenant import Tenant
 from vault_svc.errors import ColibriError
 from vault_svc.ports.secret_source import Resolve
-from vault_svc.services.batch import Options, failed
 from vault_svc.services.context import Context
+from vault_svc.services.job import Options, failed
 
 Apart = Callable[[Sequence[Sequence[Tenant]], Options, Resolve], Iterator[Outcome]]
 _LEAST_BATCHES = 2

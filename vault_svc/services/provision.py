@@ -18,8 +18,9 @@ from vault_svc.faults import internal
 from vault_svc.ports.secret_source import Answer, Resolve, Resolved
 from vault_svc.services import reloading
 from vault_svc.services.agreement import agrees, holds
-from vault_svc.services.batch import Batch, Options, failed
+from vault_svc.services.batch import Batch
 from vault_svc.services.context import Context, reference
+from vault_svc.services.job import Options, failed
 from vault_svc.services.leasing import Leasing, Work
 from vault_svc.services.parts import Apart, Parts, set_aside
 

@@ -12,8 +12,9 @@ from vault_svc.domain.receipt import Found, Receipt
 from vault_svc.domain.tenant import Status, Tenant
 from vault_svc.errors import ColibriError
 from vault_svc.services import reloading
-from vault_svc.services.batch import Batch, Options
+from vault_svc.services.batch import Batch
 from vault_svc.services.context import Context
+from vault_svc.services.job import Options
 from vault_svc.services.lease_ending import LeaseEnder
 from vault_svc.services.lease_pulse import Pulse, feel
 from vault_svc.services.leasing import Leasing, Work

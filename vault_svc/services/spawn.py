@@ -15,9 +15,9 @@ from vault_svc.domain.tenant import Action, Status, Tenant, next_status
 from vault_svc.errors import ColibriError
 from vault_svc.ports.jail_engine import JailEngine
 from vault_svc.ports.spawning import Held, Passing, Signals, SpawnRecords
-from vault_svc.services.batch import Options
 from vault_svc.services.context import Context
 from vault_svc.services.jails import destruction
+from vault_svc.services.job import Options
 from vault_svc.services.provision import Provisioner
 from vault_svc.services.removal import Remover
 

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from vault_svc.ports.secret_source import Resolve
     from vault_svc.ports.spawning import SpawnRecords
     from vault_svc.services.audit import Auditing
-    from vault_svc.services.batch import Options
     from vault_svc.services.doctor import Doctor
     from vault_svc.services.jails import Jails
+    from vault_svc.services.job import Options
     from vault_svc.services.keys import Keys
     from vault_svc.services.leases import Leases
     from vault_svc.services.provision import Provisioner
