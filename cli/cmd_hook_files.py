@@ -16,9 +16,9 @@ from cli.session import Json, Session, session
 from vault_svc.errors import ColibriError
 
 if TYPE_CHECKING:
-    from vault_svc.config import Settings
     from vault_svc.domain.hookfiles import Call, HookFile
     from vault_svc.services.hook_install import Installed
+    from vault_svc.settings import Settings
 
 Engine = Annotated[
     str,

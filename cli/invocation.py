@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vault_svc.config import Settings
+    from vault_svc.settings import Settings
     from vault_svc.wiring import Services
 
 

@@ -23,6 +23,7 @@ WARM = (
     "cli.app",
     "cli.start",
     "typer._adapters",
+    "vault_svc.config",
     "vault_svc.wiring",
     "vault_svc.adapters.audit.jsonl",
     "vault_svc.adapters.credentials.hostkeys",

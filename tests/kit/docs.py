@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.readers.promises import PROMISES
-from vault_svc import config
 from vault_svc.errors import CODES
+from vault_svc.settings import Settings, defaults
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = "/DATA"
@@ -31,8 +31,8 @@ def rows(page: str, heading: str) -> list[list[str]]:
 
 def settings() -> dict[str, str]:
     """Return each setting's default as the README writes it."""
-    values = config._defaults(DATA)
-    return {each.name: _default(each.name, values[each.name]) for each in fields(config.Settings)}
+    values = defaults(DATA)
+    return {each.name: _default(each.name, values[each.name]) for each in fields(Settings)}
 
 
 def _default(name: str, value: Any) -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vault_svc import config
-from vault_svc.config import Settings, load
+from vault_svc.config import load
 from vault_svc.errors import ColibriError
+from vault_svc.settings import ENGINE_BASES, Settings
 from vault_svc.wiring import Services
 
 TYPED = "Xq7-not-to-be-shown"
@@ -34,7 +34,7 @@ def refused(environ: dict[str, str], file: str) -> ColibriError:
 def test_defaults_lie_in_the_data_directory(empty):
     settings = load({"COLIBRI_DAEMON_DATA_DIR": "/srv/colibri"}, empty)
     assert settings.db_path == "/srv/colibri/colibri.sqlite"
-    assert settings.jail_root_base == ("/srv/colibri/jails", *config.ENGINE_BASES)
+    assert settings.jail_root_base == ("/srv/colibri/jails", *ENGINE_BASES)
     assert settings.tree_bases == ("/srv/colibri/jails",)
     assert settings.host_key == "file:/srv/colibri/credentials/host.key"
     assert not settings.allow_walk_fallback

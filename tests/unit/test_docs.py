@@ -15,6 +15,7 @@ from tests.kit import docs
 from tests.kit.cli import Cli
 from tests.runbooks import pages
 from vault_svc import config
+from vault_svc.settings import Settings, defaults
 
 ROOT = docs.ROOT
 PAGES = ["README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"]
@@ -50,9 +51,9 @@ _CHOICES = {
 }
 
 
-@pytest.mark.parametrize("name", [each.name for each in fields(config.Settings)])
+@pytest.mark.parametrize("name", [each.name for each in fields(Settings)])
 def test_every_setting_is_read_from_environment_and_file(name: str, tmp_path: Path) -> None:
-    default = config._defaults("/x")[name]
+    default = defaults("/x")[name]
     text = _CHOICES.get(name)
     if text is None:
         text = "1" if isinstance(default, (bool, int, float)) else "/other"

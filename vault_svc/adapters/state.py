@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vault_svc.config import DEFAULT_SOURCE_FILE
 from vault_svc.hazmat import hostfiles
+from vault_svc.settings import DEFAULT_SOURCE_FILE
 
 _INSIDE = ("credentials", "store", "audit")
 

@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from vault_svc.config import Settings
 from vault_svc.domain import delivered
 from vault_svc.domain.audit import Entry, Event, Head
 from vault_svc.domain.secret import CollectionRef
@@ -26,6 +25,7 @@ from vault_svc.ports.registry import Registry
 from vault_svc.ports.reloader import Reloader
 from vault_svc.ports.secret_source import SecretSource
 from vault_svc.services import outdated
+from vault_svc.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from vault_svc.config import Settings
+from vault_svc.settings import Settings
 from vault_svc.wiring.hooks import WithHooks
 from vault_svc.wiring.names import (
     ENGINES,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from vault_svc.config import Settings
+from vault_svc.settings import Settings
 from vault_svc.wiring.ground import Ground
 from vault_svc.wiring.names import ENGINES, unknown
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from vault_svc.config import Settings
+from vault_svc.settings import Settings
 
 if TYPE_CHECKING:
     from vault_svc.adapters.memory import HostMemory

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from vault_svc.config import Settings
 from vault_svc.errors import ColibriError
+from vault_svc.settings import Settings
 from vault_svc.wiring.engines import WithEngines
 from vault_svc.wiring.names import SERVER_SOURCES, SOURCES, WRITABLE_SOURCES, unknown
 
