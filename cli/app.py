@@ -17,6 +17,7 @@ from cli import (
     cmd_lease,
     cmd_proof,
     cmd_provision,
+    cmd_remove,
     cmd_secret,
     cmd_source,
     cmd_spawn,
@@ -92,7 +93,7 @@ def main_options(
     context.call_on_close(context.obj.close)
 
 
-for module in (cmd_tenants, cmd_provision, cmd_lease, cmd_spawn, cmd_doctor, cmd_proof):
+for module in (cmd_tenants, cmd_provision, cmd_remove, cmd_lease, cmd_spawn, cmd_doctor, cmd_proof):
     module.register(app)
 app.add_typer(cmd_secret.app, name="secret")
 app.add_typer(cmd_source.app, name="source")

@@ -1,4 +1,4 @@
-"""Deliver, verify and take away: provision, verify, suspend, resume, revoke, offboard."""
+"""Deliver and compare: provision, verify."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import typer
 
 from cli import output
 from cli.bodies import outcome_body
-from cli.cmd_tenants import Id, tenant_body
 from cli.session import Json, session
 from vault_svc.errors import ColibriError
 
@@ -28,14 +27,7 @@ Everyone = Annotated[bool, typer.Option("--all", help="Every tenant of this host
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for name, command in (
-        ("provision", provision),
-        ("verify", verify),
-        ("suspend", suspend),
-        ("resume", resume),
-        ("revoke", revoke),
-        ("offboard", offboard),
-    ):
+    for name, command in (("provision", provision), ("verify", verify)):
         app.command(name)(command)
 
 
@@ -104,67 +96,6 @@ def verify(
         ]
         output.table(("TENANT", "STATE", "GEN", "WHAT"), rows, empty="no tenants")
     _verdict(findings, single=tenant is not None)
-
-
-def suspend(context: typer.Context, tenant: Id, json: Json = False) -> None:
-    """Take the file out of the jail until resume.
-
-    Example: colibri suspend acme
-    """
-    _remove(context, tenant, "suspend", json)
-
-
-def revoke(context: typer.Context, tenant: Id, json: Json = False) -> None:
-    """Take the file out, end access at the source, prove it.
-
-    The tenant is suspended afterwards: resume, then provision, delivers again.
-
-    Example: colibri revoke acme
-    """
-    _remove(context, tenant, "revoke", json)
-
-
-def offboard(context: typer.Context, tenant: Id, json: Json = False) -> None:
-    """Revoke, then close the row for good.
-
-    The tenant's id is not used again.
-
-    Example: colibri offboard acme
-    """
-    _remove(context, tenant, "offboard", json)
-
-
-def resume(context: typer.Context, tenant: Id, json: Json = False) -> None:
-    """Let a suspended tenant be provisioned again.
-
-    Delivers nothing itself.
-
-    Example: colibri resume acme
-    """
-    row = session(context).services.remover.resume(tenant)
-    if json:
-        output.document("resume", {"tenant": tenant_body(row)})
-    else:
-        output.say(f"tenant '{tenant}' is {row.status}; colibri provision {tenant} delivers")
-
-
-def _remove(context: typer.Context, tenant: str, action: str, as_json: bool) -> None:
-    from vault_svc.domain.tenant import Action
-
-    removed = session(context).services.remover.remove(tenant, Action(action))
-    if as_json:
-        body = {
-            "tenant": tenant_body(removed.tenant),
-            "path": removed.path,
-            "found": removed.kind,
-            "absent": True,
-            "ended": list(removed.ended),
-            "changed": removed.changed,
-        }
-        output.document(action, body)
-    else:
-        gone = "was gone already" if removed.kind == "missing" else "is gone"
-        output.say(f"tenant '{tenant}' is {removed.tenant.status}; '{removed.path}' {gone}")
 
 
 def _one_or_all(tenant: str | None, everyone: bool) -> None:
