@@ -20,6 +20,7 @@ from cli import (
     cmd_remove,
     cmd_secret,
     cmd_source,
+    cmd_source_login,
     cmd_spawn,
     cmd_tenants,
     output,
@@ -96,6 +97,7 @@ def main_options(
 for module in (cmd_tenants, cmd_provision, cmd_remove, cmd_lease, cmd_spawn, cmd_doctor, cmd_proof):
     module.register(app)
 app.add_typer(cmd_secret.app, name="secret")
+cmd_source_login.register(cmd_source.app)
 app.add_typer(cmd_source.app, name="source")
 app.add_typer(cmd_jail.app, name="jail")
 cmd_hook_files.register(cmd_hook.app)
