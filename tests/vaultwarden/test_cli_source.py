@@ -146,7 +146,8 @@ def test_default_makes_it_the_source_of_new_tenants(cli, fake):
     delivered = cli.jail_root("acme") / "home/app/.env"
     assert f"API_KEY={fake_bw.VALUE}\n".encode() in delivered.read_bytes()
     explicit = Cli(cli.home, {"COLIBRI_DEFAULT_SOURCE": "embedded"})
-    assert explicit.run("register-tenant", "beta").error["code"] == "collection_not_found"
+    asked = ("register-tenant", "beta", "--create-jail", "--tier", "scratch")
+    assert explicit.run(*asked).error["code"] == "collection_not_found"
 
 
 def test_an_environment_file_of_the_older_kind_is_taken_once(cli, fake):

@@ -68,7 +68,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[database.Post
     """A database that may be stopped."""
     programs = database.programs()
     if programs is None:
-        pytest.skip("PostgreSQL is not installed")
+        pytest.skip("PostgreSQL is not installed, or this account has no name")
     home = Path(tempfile.mkdtemp(prefix="colibri-postgres-"))
     try:
         with database.Postgres(programs, home) as running:

@@ -23,7 +23,14 @@ _MAKE = (
 
 
 def programs() -> Path | None:
-    """Return the directory of PostgreSQL's programs, of the newest there is."""
+    """Return the directory of PostgreSQL's programs, of the newest there is.
+
+    None too for an account without a name: they refuse it.
+    """
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return None
     found = shutil.which("initdb")
     if found:
         return Path(found).resolve().parent
