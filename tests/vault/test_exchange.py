@@ -316,14 +316,22 @@ def test_an_answer_that_broke_off_leaves_nothing_open():
         assert len(os.listdir("/proc/self/fd")) <= before + 1
 
 
-def test_who_ends_before_tls_begins_is_away_and_no_other_server():
-    """A balancer without a server behind it; later there may be one again."""
+@pytest.mark.parametrize(
+    ("said", "code", "words"),
+    [
+        # A balancer without a server behind it; later there may be one again.
+        (b"", "source_unreachable", ""),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "server_mismatch", "speaks no TLS"),
+    ],
+)
+def test_who_does_not_begin_tls_is_told_from_a_certificate_nobody_trusts(said, code, words):
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def hang_up() -> None:
             one, _ = listening.accept()
             with one:
                 one.recv(65536)
+                one.sendall(said)
 
         thread = threading.Thread(target=hang_up)
         thread.start()
@@ -333,4 +341,6 @@ def test_who_ends_before_tls_begins_is_away_and_no_other_server():
             wire.Wire(session, limits, f"https://127.0.0.1:{listening.getsockname()[1]}").get("/x")
         session.close()
         thread.join()
-    assert caught.value.code == "source_unreachable"
+    assert caught.value.code == code
+    assert words in caught.value.message
+    assert "nothing was sent" not in caught.value.hint

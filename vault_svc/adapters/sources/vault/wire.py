@@ -120,12 +120,8 @@ class Wire(Adapter):  # type: ignore[misc]
                 return answer.status_code, retry_after, self._body(answer)
         except _BROKEN:
             raise incomplete("the server's answer broke off") from None
-        except (ssl.SSLError, requests.exceptions.SSLError):
-            raise ColibriError(
-                "server_mismatch",
-                "the server's certificate is not trusted, or for another name",
-                hint="check --server and --ca-file of the login; nothing was sent",
-            ) from None
+        except (ssl.SSLError, requests.exceptions.SSLError) as error:
+            raise _no_tls(error) from None
         except (requests.exceptions.RequestException, OSError) as error:
             slow = isinstance(error, _SLOW) or _timed_out(error)
             why = "did not answer in time" if slow else "does not answer"
@@ -193,6 +189,21 @@ def part(answer: dict[str, Any], name: str) -> dict[str, Any]:
     """Return an object in an answer, {} where there is none."""
     found = answer.get(name)
     return found if isinstance(found, dict) else {}
+
+
+def _no_tls(error: Exception) -> ColibriError:
+    """Return whose fault it is that there is no TLS: an alert may come after all was sent."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return ColibriError(
+            "server_mismatch",
+            "the server's certificate is not trusted, or for another name",
+            hint="check --server and --ca-file of the login; nothing was sent",
+        )
+    return ColibriError(
+        "server_mismatch",
+        "the server speaks no TLS there, or refuses ours",
+        hint="check --server, and --cert-file and --key-file of a login by certificate",
+    )
 
 
 def incomplete(message: str, *, hint: str = "") -> ColibriError:
