@@ -13,45 +13,18 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-WARM = (
+COMMANDS = (
     "cli.app",
     "cli.start",
     "typer._adapters",
-    "vault_svc.config",
-    "vault_svc.wiring",
-    "vault_svc.adapters.audit.jsonl",
-    "vault_svc.adapters.credentials.hostkeys",
-    "vault_svc.adapters.credentials.store",
-    "vault_svc.adapters.clock",
-    "vault_svc.adapters.delivery",
-    "vault_svc.adapters.jails.directory",
-    "vault_svc.adapters.hostfiles",
-    "vault_svc.adapters.locks",
-    "vault_svc.adapters.queue",
-    "vault_svc.adapters.registry.lazy",
-    "vault_svc.adapters.registry.lease_book",
-    "vault_svc.adapters.registry.sqlite_store",
-    "vault_svc.adapters.sources.embedded",
-    "vault_svc.adapters.sources.sealed_tokens",
-    "vault_svc.hazmat.deadline",
-    "vault_svc.services.batch",
-    "vault_svc.services.hook",
-    "vault_svc.services.job",
-    "vault_svc.services.keys",
-    "vault_svc.services.planning",
-    "vault_svc.services.provision",
-    "vault_svc.services.recording",
-    "vault_svc.services.registration",
-    "vault_svc.services.removal",
-    "vault_svc.services.secrets",
-    "vault_svc.services.tenants",
-    "vault_svc.services.verify",
+    "typer._click.decorators",
     "concurrent.futures.thread",
 )
 SECONDS = 60
@@ -156,11 +129,21 @@ def _watch(child: int, opener: int, strace: list[str] | None) -> dict:
     return {"status": os.waitstatus_to_exitcode(status)}
 
 
+def warm_up() -> None:
+    """Import all there is: an import is calls too, and others once its bytecode was written."""
+    for name in COMMANDS:
+        importlib.import_module(name)
+    import vault_svc
+
+    for found in pkgutil.walk_packages(vault_svc.__path__, "vault_svc."):
+        if ".migrations." not in found.name:
+            importlib.import_module(found.name)
+
+
 def main() -> None:
     """Warm up, sabotage if asked to, serve."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    for name in WARM:
-        importlib.import_module(name)
+    warm_up()
     for flaw in sys.argv[1:]:
         importlib.import_module("tests.crash.sabotage").commit(flaw)
     gc.freeze()
