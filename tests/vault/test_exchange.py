@@ -14,8 +14,9 @@ import pytest
 
 from tests.kit.vaultwarden.certs import Authority
 from tests.vault import place
-from vault_svc.adapters.sources.vault import wire
+from vault_svc.adapters.sources.vault import exchange, wire
 from vault_svc.adapters.sources.vault.exchange import Channel
+from vault_svc.adapters.sources.vault.reading import BrokenOff, Reading
 from vault_svc.adapters.sources.vault.refusal import Refusal
 from vault_svc.adapters.sources.vault.session import trust
 from vault_svc.errors import ColibriError
@@ -174,8 +175,9 @@ def test_an_answer_whose_end_does_not_come_or_makes_no_sense_is_incomplete(answe
         b"HTTP/2 200\r\n\r\n" + BODY,
         b"HTTP/1.1 20\r\n\r\n",
         WHOLE.replace(b"OK\r\n", b"OK\r\nX: " + b"x" * 200_000 + b"\r\n"),
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000 + WHOLE,
     ],
-    ids=range(5),
+    ids=range(6),
 )
 def test_what_is_no_answer_is_a_server_that_does_not_answer(answer):
     with script(Cut(answer)) as (_, one), pytest.raises(ColibriError) as caught:
@@ -201,6 +203,24 @@ def test_what_follows_an_answer_is_no_answer_to_the_next_request():
         server.said.wait(5)
         assert one.get("/v1/x") == FOUND
         assert server.connections == 2
+
+
+@pytest.mark.parametrize("rest", [WHOLE, WHOLE[:9], b"x", b"\x00" * 9], ids=range(4))
+def test_a_connection_is_given_up_for_what_came_with_an_answer(rest):
+    with script(WHOLE + rest, WHOLE, concurrency=1) as (server, one):
+        assert [one.get("/v1/x") for _ in range(2)] == [FOUND, FOUND]
+        assert server.connections == 2
+
+
+def test_small_chunks_are_read_and_what_stands_around_a_body_has_an_end():
+    reading = Reading()
+    reading.feed(CHUNKED + b"".join(b"1\r\n%c\r\n" % each for each in BODY * 5_000))
+    assert reading.taken() == BODY * 5_000
+    for around in (b"1" + b";" + b"x" * 65_000, b"0\r\nX: " + b"x" * 65_000):
+        reading = Reading()
+        reading.feed(CHUNKED + around)
+        with pytest.raises(BrokenOff):
+            reading.feed(b"x" * 65_000)
 
 
 @pytest.mark.parametrize("word", [b"Connection: close", b"connection: Keep-Alive, Close"])
@@ -229,7 +249,8 @@ def test_no_request_is_sent_twice():
 
 
 def test_an_answer_too_large_ends_its_connection_unread():
-    with script(WHOLE, WHOLE, concurrency=1, max_answer_bytes=8) as (server, one):
+    long = WHOLE.replace(b": 20", b": 4000000") + b" " * 4_000_000
+    with script(long, long, concurrency=1, max_answer_bytes=8) as (server, one):
         for _ in range(2):
             with pytest.raises(ColibriError) as caught:
                 one.get("/v1/x")
@@ -263,22 +284,28 @@ def test_a_request_is_one_text_with_nothing_of_its_own():
 
 @pytest.mark.parametrize("value", ["x\r\nX-Vault-Token: other", "x\nY: z", "\x00", "\u20ac"])
 def test_nothing_is_sent_that_would_be_a_second_request(value):
-    channel = Channel("127.0.0.1", 9, 1.0, None)  # nobody is there, and nobody is asked
-    with pytest.raises(ValueError, match="head") as caught:
-        channel.ask("GET", "/v1/x", {"X-Vault-Token": value}, None)
-    assert value not in str(caught.value)
+    with script(WHOLE) as (server, _):
+        channel = Channel("127.0.0.1", server.port, 1.0, None)
+        for host, token in (("h", value), (value, "t")):
+            with pytest.raises(ValueError, match="head") as caught:
+                channel.ask("GET", host, "/v1/x", {"X-Vault-Token": token}, None)
+            assert value not in str(caught.value)
+        channel.close()
+    assert not server.asked
 
 
-def test_over_tls_too_what_follows_an_answer_is_no_answer_to_the_next_request(tmp_path):
+@pytest.mark.parametrize("read", [len(WHOLE), 1 << 14], ids=["just the answer", "both"])
+def test_over_tls_too_what_follows_an_answer_is_no_answer_to_the_next_request(
+    tmp_path, monkeypatch, read
+):
     """What came in the same record is unpacked already: the socket itself has nothing more."""
     authority = Authority(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*authority.issue("server"))
-    long = BODY[:-1] + b" " * 9000 + b"}"
-    first = WHOLE.replace(b": 20", b": %d" % len(long)).replace(BODY, long)
     other = WHOLE.replace(b'"b"', b'"c"')
+    monkeypatch.setattr(exchange, "_MOST_HEAD", read)
     ca = authority.file.read_text()
-    with script(first + other, WHOLE, concurrency=1, tls=context, ca=ca) as (server, one):
+    with script(WHOLE + other, WHOLE, concurrency=1, tls=context, ca=ca) as (server, one):
         assert [one.get("/v1/x") for _ in range(2)] == [FOUND, FOUND]
         assert server.connections == 2
 

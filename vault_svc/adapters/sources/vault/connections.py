@@ -39,12 +39,10 @@ class Connections:
                 found[1].close()
                 found = None
             found = found or (origin, self._opened(origin, seconds))
-            answer = found[1].ask(method, target, headers, body)
+            answer = found[1].ask(method, origin.partition("://")[2], target, headers, body)
             yield answer
         finally:
             if found and not (answer and answer.leaves_free()):
-                if answer:
-                    answer.close()
                 found[1].close()
                 found = None
             self._slots.put(found)
@@ -64,13 +62,7 @@ class Connections:
         parts = urlsplit(origin)
         context = self._context if parts.scheme == "https" else None
         port = parts.port or _PORTS[parts.scheme]
-        made = Channel(parts.hostname or "", port, seconds, context)
-        try:
-            made.connect()
-        except BaseException:
-            made.close()
-            raise
-        return made
+        return Channel(parts.hostname or "", port, seconds, context)
 
 
 def _cut(url: str) -> tuple[str, str]:

@@ -1,123 +1,131 @@
-"""One request and its answer over a connection of the standard library's http.client.
+"""One request and its answer over a socket, read by llhttp, the parser of node.
 
-requests and urllib3 take longer over a request than such a server does. No request is ever sent
-twice, none follows a redirect, and an answer has to be whole in its time.
+requests and urllib3 take longer over a request than such a server does, and http.client longer
+over a head than over all the rest. No request is ever sent twice, none follows a redirect, and an
+answer has to be whole in its time.
 """
 
 from __future__ import annotations
 
 import re
 import select
+import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from http.client import HTTPConnection, HTTPException, HTTPResponse
-from typing import Final, cast
+from typing import Final
 from urllib.parse import quote
 
-from vault_svc.adapters.sources.vault.timed import Tls, Until, plain
+from vault_svc.adapters.sources.vault.reading import BrokenOff, Reading
+from vault_svc.adapters.sources.vault.timed import Plain, Tls, plain
 
 _HEADER: Final = re.compile(r"[\t\x20-\x7e]*", re.ASCII)
-_LENGTH: Final = re.compile(r"\d{1,15}", re.ASCII)
-_EMPTY: Final = frozenset({204, 304})
-_LEAST_FINAL: Final = 200
 _TARGET: Final = "!$%&'()*+,/:;=?@[]~"
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+_MOST_HEAD: Final = 1 << 14
+_AT_ONCE: Final = 1 << 16
 
 
-class BrokenOff(Exception):  # noqa: N818 - what happened to the answer
-    """The answer began, and its end never came or makes no sense."""
-
-
-class Channel(HTTPConnection):
+class Channel:
     """A connection on which an answer, from its first byte to its last, has to arrive in time."""
 
     def __init__(
         self, host: str, port: int, seconds: float, context: ssl.SSLContext | None
     ) -> None:
-        """Take where it leads, an answer's time, and the context of TLS, None for plain text."""
-        super().__init__(host, port, timeout=seconds)
-        self._context = context
+        """Open it; context is that of TLS and decides what it trusts, None for plain text.
 
-    def connect(self) -> None:
-        """Open it; the context decides what it trusts."""
-        super().connect()
-        self.sock = plain(self.sock, self.timeout)
-        if self._context:
-            name = self.host.rstrip(".")
-            try:
-                self.sock = self._context.wrap_socket(self.sock, server_hostname=name)
-            except ssl.SSLEOFError:  # whoever stands before a server that is away
-                raise ConnectionError("it ended before TLS began") from None
+        Raises OSError, ssl.SSLError and TimeoutError among them.
+        """
+        self._seconds = seconds
+        opened = socket.create_connection((host, port), seconds)
+        self._sock: Plain | Tls = plain(opened, seconds)
+        try:
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if context:
+                self._sock = _over_tls(self._sock, host, context)
+        except BaseException:
+            self._sock.close()
+            raise
+        self._waiting = select.poll()
+        self._waiting.register(self._sock, select.POLLIN)
+
+    def close(self) -> None:
+        """End it."""
+        self._sock.close()
 
     def is_alive(self) -> bool:
         """Say whether a request may be sent: neither an end has come nor what nobody asked for."""
-        waiting = select.poll()
-        waiting.register(self.sock, select.POLLIN)
-        unpacked = isinstance(self.sock, Tls) and self.sock.pending()
-        return not (unpacked or waiting.poll(0))
+        unpacked = isinstance(self._sock, Tls) and self._sock.pending()
+        return not (unpacked or self._waiting.poll(0))
 
     def ask(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None
+        self, method: str, host: str, target: str, headers: Mapping[str, str], body: bytes | None
     ) -> Answer:
         """Send a request; return its answer's head.
 
-        Raises OSError, TimeoutError among them, and ValueError for what can stand in no head.
+        Raises OSError, TimeoutError among them, BrokenOff for half a head, and ValueError for what
+        can stand in no head.
         """
-        if not all(map(_HEADER.fullmatch, headers.values())):  # http.client's error has the value
-            raise ValueError("a request's head would be more than one")
-        try:
-            way = cast("Until", self.sock)  # getresponse leaves none if this is its last answer
-            self.request(method, quote(target, safe=_TARGET), body, headers)
-            return Answer(way.head(self.timeout, self.getresponse), way)
-        except HTTPException:
-            raise ConnectionError("this is no HTTP") from None
+        self._sock.sendall(_request(method, host, target, headers, body))
+        self._sock.give(self._seconds)
+        return Answer(self._sock)
 
 
 class Answer:
     """An answer's head, and its body while it is read."""
 
-    def __init__(self, response: HTTPResponse, way: Until) -> None:
-        """Take what http.client read, and from where."""
-        self.status_code = response.status
-        self.headers = response.headers
-        self._response = response
+    def __init__(self, way: Plain | Tls) -> None:
+        """Read the head from way."""
         self._way = way
+        self._reading = Reading()
+        while not self._reading.head_is_whole:
+            if self._reading.size >= _MOST_HEAD:
+                raise ConnectionError("the answer's head has no end")
+            self._read(_MOST_HEAD)
+        self.status_code = self._reading.status
+        self.headers = self._reading.headers
 
-    def iter_content(self, size: int) -> Iterator[bytes]:
+    def iter_content(self, size: int = _AT_ONCE) -> Iterator[bytes]:
         """Yield the body as it comes; raise BrokenOff, or TimeoutError."""
-        try:
-            self._refuse_odd_end()
-            while part := self._response.read1(size):
+        self._reading.refuse_odd_end()
+        while True:
+            if part := self._reading.taken():
                 yield part
-            if not self._response.length:
-                self._response.read()  # nothing: read1 alone does not end an answer with a length
-        except TimeoutError:
-            raise
-        except (HTTPException, OSError, ValueError):
-            raise BrokenOff from None
-        if self._response.length or self._way.ended:  # fewer bytes came than were told
-            raise BrokenOff
-
-    def close(self) -> None:
-        """End it: the connection under it is closed with it, if the server wanted that."""
-        self._response.close()
+            elif self._reading.is_whole:
+                return
+            else:
+                self._read_more(size)
 
     def leaves_free(self) -> bool:
         """Say whether another request may go over the same connection."""
-        return self._response.isclosed() and not self._response.will_close
+        return self._reading.leaves_free
 
-    def _refuse_odd_end(self) -> None:
-        """Refuse none, two, or one http.client does not see: what is cut would look whole.
+    def _read_more(self, size: int) -> None:
+        try:
+            self._read(size)
+        except TimeoutError:
+            raise
+        except OSError:
+            raise BrokenOff from None
 
-        An answer without a body must tell of none: it would be the next request's answer. What
-        comes before the final answer is none, and a head that is odd hides what stands below.
-        """
-        odd = self.headers.defects or self.headers.get_payload()
-        if self.status_code < _LEAST_FINAL or odd:
-            raise BrokenOff
-        codings, lengths = (
-            self.headers.get_all(name, []) for name in ("transfer-encoding", "content-length")
-        )
-        told = [*(each.lower() == "chunked" for each in codings), *map(_LENGTH.fullmatch, lengths)]
-        empty = self.status_code in _EMPTY and not codings and {*lengths} <= {"0"}
-        if not empty and (self.status_code in _EMPTY or len(told) != 1 or not all(told)):
-            raise BrokenOff
+    def _read(self, size: int) -> None:
+        self._reading.feed(self._way.recv(size))
+
+
+def _over_tls(sock: Plain, host: str, context: ssl.SSLContext) -> Tls:
+    try:
+        return context.wrap_socket(sock, server_hostname=host.rstrip("."))  # type: ignore[return-value]
+    except ssl.SSLEOFError:  # whoever stands before a server that is away
+        raise ConnectionError("it ended before TLS began") from None
+
+
+def _request(
+    method: str, host: str, target: str, headers: Mapping[str, str], body: bytes | None
+) -> bytes:
+    """Return a whole request; one record of TLS, one reading of the server's."""
+    if not all(map(_HEADER.fullmatch, (host, *headers.values()))):  # an error must not quote it
+        raise ValueError("a request's head would be more than one")
+    if body is None and method in _WITH_BODY:
+        body, headers = b"", {**headers, "Content-Length": "0"}
+    lines = [f"{method} {quote(target, safe=_TARGET)} HTTP/1.1", f"Host: {host}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join((*lines, "\r\n")).encode("ascii") + (body or b"")

@@ -1,7 +1,8 @@
 """Sockets that read nothing more after a moment, and no head of an answer without end.
 
 A socket's own timeout starts anew with every byte: a server that drips would hold a run, and the
-locks of its tenants, for days. Of a head of megabytes http.client would reckon as long.
+locks of its tenants, for days. Of a head of megabytes http.client, which reads what comes through
+a proxy, would reckon as long.
 """
 
 from __future__ import annotations
@@ -19,13 +20,9 @@ Head = TypeVar("Head")
 
 
 class Until:
-    """A socket that reads nothing more after a moment of the monotonic clock.
-
-    ended: the other side said that nothing more comes, and was asked for more.
-    """
+    """A socket that reads nothing more after a moment of the monotonic clock."""
 
     until = math.inf
-    ended = False
     _left = math.inf
 
     def give(self, seconds: float | None) -> None:
@@ -48,14 +45,22 @@ class Until:
 
     def recv_into(self, *args: Any, **more: Any) -> int:
         """Read, in time; raise TimeoutError."""
-        if time.monotonic() > self.until:
-            raise TimeoutError("the answer takes too long")
+        self._refuse_late()
         if self._left <= 0:
             raise ConnectionError("the answer's head has no end")
         got: int = super().recv_into(*args, **more)  # type: ignore[misc]
         self._left -= got
-        self.ended = got == 0
         return got
+
+    def recv(self, *args: Any) -> bytes:
+        """Read, in time; raise TimeoutError."""
+        self._refuse_late()
+        got: bytes = super().recv(*args)  # type: ignore[misc]
+        return got
+
+    def _refuse_late(self) -> None:
+        if time.monotonic() > self.until:
+            raise TimeoutError("the answer takes too long")
 
 
 class Plain(Until, socket.socket):

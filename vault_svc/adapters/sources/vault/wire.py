@@ -20,8 +20,9 @@ from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import ReadTimeoutError
 
 from vault_svc.adapters.sources.vault.bounded import OwnTrust
-from vault_svc.adapters.sources.vault.exchange import Answer, BrokenOff
+from vault_svc.adapters.sources.vault.exchange import Answer
 from vault_svc.adapters.sources.vault.options import Options
+from vault_svc.adapters.sources.vault.reading import BrokenOff
 from vault_svc.adapters.sources.vault.refusal import Refusal
 from vault_svc.errors import ColibriError
 
