@@ -43,7 +43,8 @@ class _PathBeneath(ctypes.Structure):
     _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
 
 
-_libc: Final = ctypes.CDLL(None, use_errno=True)
+# Keeps the interpreter's lock: none of these calls waits, and asking for it back takes longer.
+_libc: Final = ctypes.PyDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 # Made once: a fleet asks for them with every file.
 _WANTED: Final = _Ruleset(_CHANGES)

@@ -28,6 +28,8 @@ _AHEAD = 128
 _AHEAD_BYTES = 32 * 1024 * 1024
 _WORTH_A_LIST = 8
 
+_Measured = tuple[Answer, int]
+
 
 @dataclass(frozen=True, slots=True)
 class VaultSource:
@@ -91,10 +93,10 @@ class VaultSource:
     ) -> Iterator[Resolved]:
         """Read a bounded number ahead, so that not every tenant's values are held at once."""
         workers = min(self.sessions.options.concurrency, len(refs))
-        ahead: deque[tuple[CollectionRef, Future[Answer]]] = deque()
+        ahead: deque[tuple[CollectionRef, Future[_Measured]]] = deque()
         held = _Held()
 
-        def read(ref: CollectionRef, version: str | None) -> Answer:
+        def read(ref: CollectionRef, version: str | None) -> _Measured:
             return held.read(_bare(self._one(ref, session, version)))
 
         def first() -> Resolved:
@@ -141,18 +143,19 @@ class _Held:
     def is_heavy(self) -> bool:
         return self._bytes > _AHEAD_BYTES
 
-    def read(self, answer: Answer) -> Answer:
-        self._add(answer, 1)
+    def read(self, answer: Answer) -> _Measured:
+        size = sum(map(len, answer.values.values())) if isinstance(answer, SecretSet) else 0
+        self._add(size)
+        return answer, size
+
+    def taken(self, measured: _Measured) -> Answer:
+        answer, size = measured
+        self._add(-size)
         return answer
 
-    def taken(self, answer: Answer) -> Answer:
-        self._add(answer, -1)
-        return answer
-
-    def _add(self, answer: Answer, sign: int) -> None:
-        if isinstance(answer, SecretSet):
-            with self._lock:
-                self._bytes += sign * sum(map(len, answer.values.values()))
+    def _add(self, size: int) -> None:
+        with self._lock:
+            self._bytes += size
 
 
 def _bare(answer: Answer) -> Answer:
