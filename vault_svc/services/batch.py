@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from typing import Final, TypeVar
 
 from vault_svc.domain.audit import Entry, Event
 from vault_svc.domain.plan import Known, Outcome, Step
@@ -21,6 +22,9 @@ from vault_svc.services.context import Context
 from vault_svc.services.job import Job, Options, failed, outcome
 from vault_svc.services.planning import Planner
 from vault_svc.services.recording import Recorder
+
+T = TypeVar("T")
+_WORTH_SMALL_ONES: Final = 4
 
 
 class Batch:
@@ -108,6 +112,20 @@ class Batch:
                 self._context.still_there(job.tenant, job.root)
         except ColibriError as error:
             job.error = error.for_tenant(job.tenant.tenant_id)
+
+
+def in_batches(rows: Sequence[T], size: int, *, one_by_one: bool) -> Iterator[Sequence[T]]:
+    """Cut rows into batches of at most size.
+
+    one_by_one: small ones first and last, because the source answers so: little is to be read
+    before the first file is written, and little to be written after the last was read.
+    """
+    least = -(-size // 4) if one_by_one and len(rows) >= _WORTH_SMALL_ONES * size else size
+    start, most = 0, least
+    while left := len(rows) - start:
+        number = min(most, left, max(least, -(-left // 2)))
+        yield rows[start : start + number]
+        start, most = start + number, min(2 * most, size)
 
 
 def _check_bases(jobs: Sequence[Job], delivery: Delivery) -> None:

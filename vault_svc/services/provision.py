@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, groupby, islice
+from itertools import chain, groupby
 
 from vault_svc.domain.audit import Event
 from vault_svc.domain.plan import Known, Outcome
@@ -18,7 +18,7 @@ from vault_svc.faults import internal
 from vault_svc.ports.secret_source import Answer, Resolve, Resolved
 from vault_svc.services import reloading
 from vault_svc.services.agreement import agrees, holds
-from vault_svc.services.batch import Batch
+from vault_svc.services.batch import Batch, in_batches
 from vault_svc.services.context import Context, reference
 from vault_svc.services.job import Options, failed
 from vault_svc.services.leasing import Leasing, Work
@@ -175,9 +175,9 @@ class Provisioner:
             rows, sound = self._split_drifted(rows)
             yield sound
         answers = _Answers(rows, self._resolve)
-        remaining = iter(rows)
         with reloading.Telling(self.context, wanted=options.reload) as telling:
-            while batch := list(islice(remaining, self.context.settings.batch_size)):
+            size, alone = self.context.settings.batch_size, self.resolve is None
+            for batch in in_batches(rows, size, one_by_one=alone):
                 outcomes: list[Outcome] = []
                 try:
                     outcomes.extend(self._locked(batch, answers, options, until=until))
