@@ -1,8 +1,9 @@
 """A thousand tenants of one real server, beside its own agent with a thousand templates.
 
-Needs BAO_BIN or VAULT_BIN. The server keeps its storage on disk, speaks TLS and writes an audit
-log, by which requests are counted. The agent has one identity that may read everything: it knows
-no other way to serve many tenants in one process.
+Needs BAO_BIN or VAULT_BIN. The server speaks TLS and writes an audit log, by which requests are
+counted. Its files are in memory first: a server's disk is its own machine's, here it would be the
+jails' too. Then they are on this disk. The agent has one identity that may read everything: it
+knows no other way to serve many tenants in one process.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from statistics import median
 from typing import Self
 from unittest import mock
 
@@ -27,6 +29,8 @@ from vault_svc.services.registration import Registration
 from vault_svc.wiring import Services
 
 ITEMS = 5
+_TURNS = 5
+_MEMORY = "/dev/shm"
 _AGENT = """\
 exit_after_auth = true
 vault {{ address = "{url}" ca_cert = "{ca}" }}
@@ -50,10 +54,10 @@ template {{
 class Host:
     """A real server with a collection per tenant, and a scratch orchestrator with their rows."""
 
-    def __init__(self, binary: str, tenants: int) -> None:
+    def __init__(self, binary: str, tenants: int, storage: str | None = None) -> None:
         home = Path("/var/lib" if os.geteuid() == 0 else Path.home())
         self.state = home / f"colibri-bench-vault-{os.getpid()}"
-        self.work = Path(tempfile.mkdtemp(prefix="colibri-bench-vault-"))
+        self.work = Path(tempfile.mkdtemp(prefix="colibri-bench-vault-", dir=storage))
         self.environ = {
             "COLIBRI_DAEMON_DATA_DIR": str(self.state),
             "COLIBRI_CONFIG": os.devnull,
@@ -127,29 +131,36 @@ def report(tenants: int) -> None:
         print("vault: not measured, set BAO_BIN or VAULT_BIN")
         return
     print(process.version(binary))
-    with Host(binary, tenants) as host:
+    if os.path.isdir(_MEMORY):
+        print("the server's files in memory")
+        _compare(binary, tenants, _MEMORY)
+    print("the server's files on this disk")
+    _compare(binary, tenants, None)
+
+
+def _compare(binary: str, tenants: int, storage: str | None) -> None:
+    with Host(binary, tenants, storage) as host:
         provision = (COLIBRI, "provision", "--all", "--json")
         _run("colibri, first delivery", provision, host)
-        host.write("second")
-        ours = _run("colibri, everything changed", provision, host)
-        nothing = _run("colibri, nothing changed", provision, host)
-        theirs = _agent(host)
-        per = nothing[1] / tenants
-        print(
-            f"agent / colibri, seconds        ratio {theirs.wall / ours[0].wall:5.2f}  (goal > 1)"
-        )
-        print(f"requests a tenant, unchanged          {per:5.2f}  (goal at most 2)")
-        print(
-            f"colibri / agent, peak memory    ratio {ours[0].peak / theirs.peak:5.2f}  (goal 0.33)"
-        )
+        seconds, peaks = [], []
+        for turn in range(_TURNS):
+            host.write(f"turn{turn}")
+            ours, _ = _run("colibri, everything changed", provision, host)
+            theirs = _agent(host, f"turn{turn}")
+            seconds.append(theirs.wall / ours.wall)
+            peaks.append(ours.peak / theirs.peak)
+        _, asked = _run("colibri, nothing changed", provision, host)
+        print(f"agent / colibri, seconds        ratio {median(seconds):5.2f}  (goal > 1)")
+        print(f"requests a tenant, unchanged          {asked / tenants:5.2f}  (goal at most 2)")
+        print(f"colibri / agent, peak memory    ratio {median(peaks):5.2f}  (goal 0.33)")
 
 
-def _agent(host: Host) -> Ran:
+def _agent(host: Host, value: str) -> Ran:
     argv = (host.binary, "agent", f"-config={host.work}/agent.hcl", "-log-level=error")
     ran, _ = _run("agent, everything rendered", argv, host)
     made = list((host.work / "out").glob("*.env"))
     last = (host.work / "out" / f"{host.names[-1]}.env").read_text()
-    if len(made) != len(host.names) or "KEY_4=second" not in last:
+    if len(made) != len(host.names) or f"KEY_4={value}-" not in last:
         raise SystemExit("the agent did not render everything")
     return ran
 
