@@ -57,7 +57,9 @@ class Host:
     def __init__(self, binary: str, tenants: int, storage: str | None = None) -> None:
         home = Path("/var/lib" if os.geteuid() == 0 else Path.home())
         self.state = home / f"colibri-bench-vault-{os.getpid()}"
-        self.work = Path(tempfile.mkdtemp(prefix="colibri-bench-vault-", dir=storage))
+        # Beside the jails: what the agent renders is written to the same disk.
+        self.work = Path(tempfile.mkdtemp(prefix="colibri-bench-vault-", dir=home))
+        self._server_home = Path(tempfile.mkdtemp(prefix="colibri-bench-vault-", dir=storage))
         self.environ = {
             "COLIBRI_DAEMON_DATA_DIR": str(self.state),
             "COLIBRI_CONFIG": os.devnull,
@@ -66,8 +68,8 @@ class Host:
         }
         self.binary = binary
         self.names = [f"t{number:05}" for number in range(tenants)]
-        self._audit = self.work / "audit.log"
-        self.server = process.Server(binary, self.work, audit=self._audit)
+        self._audit = self._server_home / "audit.log"
+        self.server = process.Server(binary, self._server_home, audit=self._audit)
         self.world = self.server.world.prepared()
         self.write("first")
         self.world.install(*self.names)
@@ -81,6 +83,7 @@ class Host:
         self.server.close()
         shutil.rmtree(self.state)
         shutil.rmtree(self.work)
+        shutil.rmtree(self._server_home)
 
     def write(self, value: str) -> None:
         """Give every collection five new values."""
