@@ -44,7 +44,7 @@ template_config {{ exit_on_retry_failure = true }}
 """
 _TEMPLATE = """\
 template {{
-  destination = "{home}/out/{name}.env"
+  destination = "{home}/out/{name}/.env"
   perms = "0600"
   contents = "{{{{ with secret \\"{mount}/data/tenants/{name}\\" }}}}{{{{ range $k, $v := .Data.data }}}}{{{{ $k }}}}={{{{ $v }}}}\\n{{{{ end }}}}{{{{ end }}}}"
 }}
@@ -116,7 +116,8 @@ class Host:
         secret = self.world.must("POST", "auth/approle/role/agent/secret-id", {})["data"]
         (self.work / "role-id").write_text(role)
         (self.work / "secret-id").write_text(secret["secret_id"])
-        (self.work / "out").mkdir(mode=0o700)
+        for name in self.names:  # each in a directory of its own, as in a jail
+            (self.work / "out" / name).mkdir(mode=0o700, parents=True)
         mount, home = self.world.mount, self.work
         whole = _AGENT.format(url=self.world.url, ca=self.world.ca_file, home=home)
         whole += "".join(_TEMPLATE.format(home=home, name=n, mount=mount) for n in self.names)
@@ -161,8 +162,8 @@ def _compare(binary: str, tenants: int, storage: str | None) -> None:
 def _agent(host: Host, value: str) -> Ran:
     argv = (host.binary, "agent", f"-config={host.work}/agent.hcl", "-log-level=error")
     ran, _ = _run("agent, everything rendered", argv, host)
-    made = list((host.work / "out").glob("*.env"))
-    last = (host.work / "out" / f"{host.names[-1]}.env").read_text()
+    made = list((host.work / "out").glob("*/.env"))
+    last = (host.work / "out" / host.names[-1] / ".env").read_text()
     if len(made) != len(host.names) or f"KEY_4={value}-" not in last:
         raise SystemExit("the agent did not render everything")
     return ran
