@@ -205,6 +205,19 @@ def test_what_follows_an_answer_is_no_answer_to_the_next_request():
         assert server.connections == 2
 
 
+@pytest.mark.parametrize("more", [b"", b"Content-Encoding: gzip\r\n"], ids=["plain", "packed"])
+@pytest.mark.parametrize("status", [b"103 Early Hints", b"204 No Content", b"304 Not Modified"])
+def test_what_comes_late_after_an_odd_answer_is_no_answer_to_the_next_request(status, more):
+    """The parser takes each for whole without a body; what it tells of is still to come."""
+    odd = b"HTTP/1.1 %s\r\n%sContent-Length: 20\r\n\r\n" % (status, more)
+    with script(odd, WHOLE, concurrency=1) as (server, one):
+        with pytest.raises(ColibriError) as caught:
+            one.get("/v1/x")
+        assert caught.value.code == "source_incomplete"
+        assert one.get("/v1/x") == FOUND
+        assert server.connections == 2
+
+
 @pytest.mark.parametrize("rest", [WHOLE, WHOLE[:9], b"x", b"\x00" * 9], ids=range(4))
 def test_a_connection_is_given_up_for_what_came_with_an_answer(rest):
     with script(WHOLE + rest, WHOLE, concurrency=1) as (server, one):

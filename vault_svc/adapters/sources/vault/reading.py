@@ -55,23 +55,12 @@ class Reading:
 
     @property
     def leaves_free(self) -> bool:
-        """Whether nothing came after it, and nothing is to end with it."""
-        return self.is_whole and self._stays and not self._more
+        """Whether nothing came after it, nothing will, and nothing is to end with it."""
+        return self.is_whole and self._stays and not self._more and not self._ends_oddly()
 
     def refuse_odd_end(self) -> None:
-        """Refuse an answer that says not once where it ends: what is cut would look whole.
-
-        An answer without a body must tell of none: it would be the next request's answer. What
-        comes before the final answer is none.
-        """
-        codings, lengths = (
-            [value.decode("latin-1") for name, value in self._fields if name.lower() == which]
-            for which in (b"transfer-encoding", b"content-length")
-        )
-        told = [*(each.lower() == "chunked" for each in codings), *map(_LENGTH.fullmatch, lengths)]
-        empty = self.status in _EMPTY and not codings and {*lengths} <= {"0"}
-        odd = not empty and (self.status in _EMPTY or len(told) != 1 or not all(told))
-        if odd or self.status < _LEAST_FINAL:
+        """Refuse an answer that says not once where it ends: what is cut would look whole."""
+        if self._ends_oddly():
             raise BrokenOff
 
     def on_message_begin(self) -> None:
@@ -106,6 +95,21 @@ class Reading:
     def on_message_complete(self) -> None:
         """Note the end."""
         self.is_whole = self.head_is_whole
+
+    def _ends_oddly(self) -> bool:
+        """Say whether it says not once where it ends.
+
+        An answer without a body must tell of none: it would be the next request's answer. What
+        comes before the final answer is none.
+        """
+        codings, lengths = (
+            [value.decode("latin-1") for name, value in self._fields if name.lower() == which]
+            for which in (b"transfer-encoding", b"content-length")
+        )
+        told = [*(each.lower() == "chunked" for each in codings), *map(_LENGTH.fullmatch, lengths)]
+        empty = self.status in _EMPTY and not codings and {*lengths} <= {"0"}
+        odd = not empty and (self.status in _EMPTY or len(told) != 1 or not all(told))
+        return odd or self.status < _LEAST_FINAL
 
     def _is_around_too_much(self) -> bool:
         return self.size - self._body > _MOST_AROUND + _AROUND_A_BYTE * self._body
