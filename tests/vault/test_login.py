@@ -165,6 +165,11 @@ def test_a_secret_that_is_no_line_is_refused_and_not_shown(text):
     assert not text or text not in error.line()
 
 
+def test_a_secret_that_did_not_come_is_said_to_be_missing_not_malformed():
+    error = refused(lambda: accounts.checked_secret(SecretValue("\n"), "operator's token"))
+    assert (error.code, error.message) == ("usage", "no operator's token came")
+
+
 @pytest.mark.parametrize(
     "blob", ["", "{}", "[]", '{"format": 1}', '{"format": 2}', "canary", '{"format": 1, "ca": 5}']
 )

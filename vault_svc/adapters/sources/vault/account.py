@@ -127,6 +127,8 @@ def checked_path(text: str, option: str) -> str:
 def checked_secret(value: SecretValue, what: str) -> str:
     """Return one line of text as it can stand in a header; raise `usage`, showing none of it."""
     text = value.reveal().strip()
-    if not text or len(text) > _MAX_SECRET or not text.isascii() or not text.isprintable():
+    if not text:
+        raise ColibriError("usage", f"no {what} came", hint="give it as one line")
+    if len(text) > _MAX_SECRET or not text.isascii() or not text.isprintable():
         raise ColibriError("usage", f"the {what} is not one line of plain text", hint="one line")
     return text
