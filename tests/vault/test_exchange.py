@@ -236,6 +236,23 @@ def test_small_chunks_are_read_and_what_stands_around_a_body_has_an_end():
             reading.feed(b"x" * 65_000)
 
 
+def test_a_trailer_has_an_end_after_a_long_body_too():
+    reading = Reading()
+    reading.feed(CHUNKED + b"f4240\r\n" + b"x" * 1_000_000 + b"\r\n0\r\nX: ")
+    reading.feed(b"x" * 60_000)
+    with pytest.raises(BrokenOff):
+        reading.feed(b"x" * 60_000)
+
+
+def test_a_signal_that_comes_while_the_parser_calls_is_passed_on(monkeypatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Reading, "on_body", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Reading().feed(WHOLE)
+
+
 @pytest.mark.parametrize("word", [b"Connection: close", b"connection: Keep-Alive, Close"])
 def test_a_connection_that_the_server_ends_is_not_used_again(word):
     with script(Cut(WHOLE.replace(b"OK", b"OK\r\n" + word)), WHOLE, concurrency=1) as (server, one):

@@ -11,9 +11,8 @@ _LENGTH: Final = re.compile(r"\d{1,15}", re.ASCII)
 _EMPTY: Final = frozenset({204, 304})
 _CONTINUE: Final = 100
 _LEAST_FINAL: Final = 200
-# A chunk of one byte is six; a trailer is kept by the parser until its line ends.
+# Between two parts of a body: the parser keeps a trailer, piece by piece, until its line ends.
 _MOST_AROUND: Final = 1 << 16
-_AROUND_A_BYTE: Final = 8
 
 
 class BrokenOff(Exception):  # noqa: N818 - what happened to the answer
@@ -32,19 +31,22 @@ class Reading:
         self._parser = HttpResponseParser(self)
         self._fields: list[tuple[bytes, bytes]] = []
         self._parts: list[bytes] = []
-        self._body = 0
+        self._around = 0
         self._stays = self._more = False
 
     def feed(self, data: bytes) -> None:
         """Take what came, b"" for the end; raise ConnectionError for no answer, or BrokenOff."""
         self.size += len(data)
+        self._around += len(data)
         try:
             self._parser.feed_data(data)
-        except (HttpParserError, HttpParserUpgrade):
+        except (HttpParserError, HttpParserUpgrade) as error:
+            if error.__context__ and not isinstance(error.__context__, Exception):
+                raise error.__context__ from None  # a signal came while one of ours was called
             if not self.is_whole:  # what follows an answer does not make it another
                 raise self._broken() from None
             self._more = True
-        if not self.is_whole and (not data or self._is_around_too_much()):
+        if not self.is_whole and (not data or self._around > _MOST_AROUND):
             raise self._broken()
 
     def taken(self) -> bytes:
@@ -89,7 +91,7 @@ class Reading:
     def on_body(self, part: bytes) -> None:
         """Note a part of the body."""
         if not self.is_whole:
-            self._body += len(part)
+            self._around = 0
             self._parts.append(part)
 
     def on_message_complete(self) -> None:
@@ -110,9 +112,6 @@ class Reading:
         empty = self.status in _EMPTY and not codings and {*lengths} <= {"0"}
         odd = not empty and (self.status in _EMPTY or len(told) != 1 or not all(told))
         return odd or self.status < _LEAST_FINAL
-
-    def _is_around_too_much(self) -> bool:
-        return self.size - self._body > _MOST_AROUND + _AROUND_A_BYTE * self._body
 
     def _broken(self) -> Exception:
         """Return what an answer is that has no status, and one that has."""
