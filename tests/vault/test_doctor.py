@@ -30,6 +30,14 @@ def test_a_sound_server_is_sound(ready):
     assert "reads no tenant's values" in found["orchestrator's reach"][1]
 
 
+def test_what_an_offboarded_tenant_left_at_the_server_is_no_drift(ready):
+    """Its collection is the operator's to delete; its policy is gone, and is to be."""
+    cli, _ = ready
+    cli.must("register-tenant", "acme", "--source", "vault", "--create-jail", "--tier", "scratch")
+    cli.must("offboard", "acme")
+    assert checks(cli)["policies"][0] == "ok"
+
+
 def test_an_orchestrator_that_can_read_is_a_failure(ready):
     cli, world = ready
     policy = world.must("GET", "sys/policies/acl/colibri-orchestrator")["data"]["policy"]

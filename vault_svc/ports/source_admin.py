@@ -120,8 +120,10 @@ class SourceAdmin(Protocol):
         """Remove what is stored; return whether something was."""
         ...
 
-    def examine(self) -> tuple[list[Check], tuple[CollectionRef, ...] | None]:
-        """Look at everything a read needs; return also the collections, where they were read."""
+    def examine(
+        self, left: Collection[str]
+    ) -> tuple[list[Check], tuple[CollectionRef, ...] | None]:
+        """Look at what reads need, less what offboarded tenants left; return the collections."""
         ...
 
 

@@ -102,7 +102,7 @@ class Sources:
 
     def examine(self, source: str) -> list[Check]:
         """Return every check; none stops the others."""
-        checks, collections = self.admin(source).examine()
+        checks, collections = self.admin(source).examine(self._collections(source)[1])
         if collections is not None:
             checks += self._both_sides(source, collections)
         return checks

@@ -81,9 +81,11 @@ class VaultAdmin:
         self.sessions.circuit.close()
         return was_there
 
-    def examine(self) -> tuple[list[Check], tuple[CollectionRef, ...] | None]:
-        """Look at everything a read needs."""
-        return examination.examine(self)
+    def examine(
+        self, left: Collection[str]
+    ) -> tuple[list[Check], tuple[CollectionRef, ...] | None]:
+        """Look at everything a read needs, less what offboarded tenants left."""
+        return examination.examine(self, left)
 
     def reads_itself(self, name: str) -> bool:
         """Say whether the orchestrator's own token may read a collection; it must not."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from vault_svc.adapters.sources.vault.client import Health
@@ -23,7 +23,9 @@ _POLICIES: Final = "colibri source policies vault --check"
 Found = TypeVar("Found")
 
 
-def examine(admin: VaultAdmin) -> tuple[list[Check], tuple[CollectionRef, ...] | None]:
+def examine(
+    admin: VaultAdmin, left: Collection[str]
+) -> tuple[list[Check], tuple[CollectionRef, ...] | None]:
     """Return every check, and the collections where they could be read."""
     checks: list[Check] = []
     account = _try(checks, "account", admin.stored, lambda a: f"{a.method} at {a.server}")
@@ -44,7 +46,7 @@ def examine(admin: VaultAdmin) -> tuple[list[Check], tuple[CollectionRef, ...] |
     )
     if refs is None:
         return checks, None
-    checks += [_apart(admin, refs), _policies(admin, refs)]
+    checks += [_apart(admin, refs), _policies(admin, refs, left)]
     return checks, refs
 
 
@@ -120,9 +122,9 @@ def _apart(admin: VaultAdmin, refs: Sequence[CollectionRef]) -> Check:
     return Check(name, "ok", "reads no tenant's values by itself")
 
 
-def _policies(admin: VaultAdmin, refs: Sequence[CollectionRef]) -> Check:
+def _policies(admin: VaultAdmin, refs: Sequence[CollectionRef], left: Collection[str]) -> Check:
     try:
-        found: Sequence[Document] = admin.compared([ref.name for ref in refs], [], {}, None)
+        found: Sequence[Document] = admin.compared([ref.name for ref in refs], left, {}, None)
     except ColibriError as error:
         return Check("policies", "fail", error.message, error.hint, error.code)
     wrong = [each.name for each in found if each.state != "same"]
