@@ -104,13 +104,11 @@ class Reading:
         An answer without a body must tell of none: it would be the next request's answer. What
         comes before the final answer is none.
         """
-        codings, lengths = (
-            [value.decode("latin-1") for name, value in self._fields if name.lower() == which]
-            for which in (b"transfer-encoding", b"content-length")
-        )
-        told = [*(each.lower() == "chunked" for each in codings), *map(_LENGTH.fullmatch, lengths)]
-        empty = self.status in _EMPTY and not codings and {*lengths} <= {"0"}
-        odd = not empty and (self.status in _EMPTY or len(told) != 1 or not all(told))
+        coding, length = map(self.headers.get, ("transfer-encoding", "content-length"))
+        told = [coding.lower() == "chunked"] if coding is not None else []
+        told += [bool(_LENGTH.fullmatch(length))] if length is not None else []
+        empty = self.status in _EMPTY and coding is None and length in {None, "0"}
+        odd = not empty and (self.status in _EMPTY or told != [True])
         return odd or self.status < _LEAST_FINAL
 
     def _broken(self) -> Exception:
